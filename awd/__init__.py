@@ -1,0 +1,78 @@
+"""AWD-LSTM ("Regularizing and Optimizing LSTM Language Models", arXiv 1708.02182) for today's PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from awd.config import (
+        Config,
+        CorpusConfig,
+        FinetuningConfig,
+        ModelConfig,
+        OptimizerConfig,
+        RegularizationConfig,
+        TrainingConfig,
+        WindowConfig,
+    )
+    from awd.corpus import load_corpus
+    from awd.corpus.text import encode
+    from awd.evaluation import evaluate, perplexity
+    from awd.model import AWDLSTM, detach
+    from awd.optim import NonMonotonicTrigger, Stepper
+    from awd.streams import Streams
+    from awd.trainer import Trainer, TrainingResult
+
+# found on first use, so that reading a configuration does not import torch
+_HOME = {
+    "Config": "config",
+    "CorpusConfig": "config",
+    "FinetuningConfig": "config",
+    "ModelConfig": "config",
+    "OptimizerConfig": "config",
+    "RegularizationConfig": "config",
+    "TrainingConfig": "config",
+    "WindowConfig": "config",
+    "load_corpus": "corpus",
+    "encode": "corpus.text",
+    "evaluate": "evaluation",
+    "perplexity": "evaluation",
+    "AWDLSTM": "model",
+    "detach": "model",
+    "NonMonotonicTrigger": "optim",
+    "Stepper": "optim",
+    "Streams": "streams",
+    "Trainer": "trainer",
+    "TrainingResult": "trainer",
+}
+
+__all__ = [
+    "AWDLSTM",
+    "Config",
+    "CorpusConfig",
+    "FinetuningConfig",
+    "ModelConfig",
+    "NonMonotonicTrigger",
+    "OptimizerConfig",
+    "RegularizationConfig",
+    "Stepper",
+    "Streams",
+    "Trainer",
+    "TrainingConfig",
+    "TrainingResult",
+    "WindowConfig",
+    "detach",
+    "encode",
+    "evaluate",
+    "load_corpus",
+    "perplexity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"awd.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'awd' has no attribute {name!r}")

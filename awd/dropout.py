@@ -1,0 +1,93 @@
+"""The three kinds of dropout mask (paper, sections 3, 4.2 and 4.3).
+
+A mask is drawn once a minibatch, holds 0 where something is dropped and 1 / (1 - p) where it is kept, and is
+handed to the model explicitly; nothing here keeps state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from awd.config import ModelConfig, RegularizationConfig
+from awd.streams import Streams
+
+
+def bernoulli_mask(
+    shape: tuple[int, ...], p: float, generator: torch.Generator | None, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """A mask of ``shape``: 0 with probability ``p``, else 1 / (1 - p)."""
+    # uniforms, not bernoulli_: on CPU the latter is several times slower
+    uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
+    return (uniform >= p).to(dtype).mul_(1 / (1 - p))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Every mask of one minibatch; ``None`` drops nothing there.
+
+    Attributes:
+        embedding: ``(vocabulary, 1)``, whole words of the input look-up (section 4.3).
+        input: ``(1, batch, embedding)``, locked: one value for all time steps, another for each sequence.
+        hidden: one ``(1, batch, hidden)`` a boundary between layers.
+        output: ``(1, batch, last layer)``.
+        weight: one ``(4 * hidden, hidden)`` a layer, DropConnect on the hidden-to-hidden matrix (section 3).
+    """
+
+    embedding: Tensor | None
+    input: Tensor | None
+    hidden: tuple[Tensor | None, ...]
+    output: Tensor | None
+    weight: tuple[Tensor | None, ...]
+
+
+def no_masks(num_layers: int) -> Masks:
+    """Masks that drop nothing, as in evaluation."""
+    return Masks(None, None, (None,) * (num_layers - 1), None, (None,) * num_layers)
+
+
+def draw_masks(
+    model: ModelConfig,
+    regularization: RegularizationConfig,
+    vocabulary_size: int,
+    batch_size: int,
+    *,
+    streams: Streams | None,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Masks:
+    """Draw the masks of one minibatch.
+
+    Args:
+        streams: one named stream a mask; ``None`` draws from torch's global generator.
+
+    Returns:
+        Masks shaped as :class:`Masks` says. A probability of 0 draws nothing from its stream.
+    """
+
+    def mask(name: str, shape: tuple[int, ...], p: float) -> Tensor | None:
+        if p == 0:
+            return None
+        return bernoulli_mask(shape, p, streams[name] if streams else None, device, dtype)
+
+    sizes = model.layer_sizes
+    return Masks(
+        embedding=mask("embedding mask", (vocabulary_size, 1), regularization.embedding_dropout),
+        input=mask("input mask", (1, batch_size, model.embedding_width), regularization.input_dropout),
+        hidden=tuple(
+            mask(f"hidden mask {layer}", (1, batch_size, width), regularization.hidden_dropout)
+            for layer, (_, width) in enumerate(sizes[:-1])
+        ),
+        output=mask("output mask", (1, batch_size, sizes[-1][1]), regularization.output_dropout),
+        weight=tuple(
+            mask(f"weight mask {layer}", (4 * width, width), regularization.weight_dropout)
+            for layer, (_, width) in enumerate(sizes)
+        ),
+    )
+
+
+def apply(mask: Tensor | None, values: Tensor) -> Tensor:
+    """``mask * values`` with broadcasting; the values themselves where there is no mask."""
+    return values if mask is None else mask * values

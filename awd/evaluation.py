@@ -1,0 +1,47 @@
+"""Perplexity of a model on a text: no dropout, the state carried through."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from awd.model import AWDLSTM, detach
+
+_LOGITS_AT_ONCE = 4_000_000  # bounds the memory of a chunk's logits: 16 MB in float32
+
+
+def perplexity(mean_loss: float) -> float:
+    """exp(mean negative log-likelihood in nats); infinite where that overflows."""
+    try:
+        return math.exp(mean_loss)
+    except OverflowError:
+        return math.inf
+
+
+@torch.no_grad()
+def evaluate(model: AWDLSTM, batches: Tensor) -> float:
+    """Mean negative log-likelihood, in nats a predicted token.
+
+    (The published code divides by the length of the data; ours divides by what was predicted, one fewer a column.)
+
+    Args:
+        model: left in the mode it was in.
+        batches: ids, ``(rows, columns)``; all but the first row are predicted.
+    """
+    was_training = model.training
+    model.eval()
+    rows, columns = batches.shape
+    chunk = max(1, _LOGITS_AT_ONCE // (columns * model.vocabulary_size))
+    state = model.initial_state(columns)
+    total = torch.zeros((), dtype=torch.float64, device=batches.device)
+    for start in range(0, rows - 1, chunk):
+        inputs = batches[start : min(start + chunk, rows - 1)]
+        targets = batches[start + 1 : start + 1 + len(inputs)]
+        output = model(inputs, state)
+        state = detach(output.state)
+        total += F.cross_entropy(model.logits(output).flatten(0, 1), targets.flatten(), reduction="sum").double()
+    model.train(was_training)
+    return total.item() / ((rows - 1) * columns)

@@ -1,0 +1,55 @@
+"""One LSTM layer whose recurrent weights are dropped by DropConnect (paper, section 3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from awd.dropout import apply
+
+State = tuple[Tensor, Tensor]
+
+
+class WeightDropLSTM(nn.Module):
+    """An LSTM layer that takes the mask of its hidden-to-hidden matrix as an argument.
+
+    The dropped matrix is a value of the call: it is computed from the raw parameter and handed to the kernel,
+    so the kernel always uses it, gradients reach the raw parameter, and no attribute is ever re-assigned.
+
+    Args:
+        input_size: width of each input vector.
+        hidden_size: width of the state.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        # gates stacked as torch does: input, forget, cell, output
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(4 * hidden_size))
+        self.bias_hh = nn.Parameter(torch.empty(4 * hidden_size))
+        bound = 1 / math.sqrt(hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, inputs: Tensor, state: State, weight_mask: Tensor | None = None) -> tuple[Tensor, State]:
+        """Run the layer over a window.
+
+        Args:
+            inputs: ``(time, batch, input_size)``.
+            state: hidden and cell state before the window, each ``(batch, hidden_size)``.
+            weight_mask: ``(4 * hidden_size, hidden_size)``, or ``None`` to drop nothing.
+
+        Returns:
+            Outputs ``(time, batch, hidden_size)`` and the state after the window.
+        """
+        hidden, cell = state
+        weights = [self.weight_ih, apply(weight_mask, self.weight_hh), self.bias_ih, self.bias_hh]
+        # the call nn.LSTM makes, with the weights explicit; (1, batch, hidden): torch's layer dimension
+        output, hidden, cell = torch.lstm(
+            inputs, [hidden.unsqueeze(0), cell.unsqueeze(0)], weights, True, 1, 0.0, self.training, False, False
+        )
+        return output, (hidden.squeeze(0), cell.squeeze(0))

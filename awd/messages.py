@@ -1,0 +1,56 @@
+"""Validation errors put in words: which file, which key, which value, what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, get_type_hints
+
+from pydantic import ValidationError
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` when a valid name is close, else an empty string."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """``unknown <kind> 'x'; did you mean 'y'? Allowed: ...``."""
+    names = list(allowed)
+    return f"unknown {kind} {name!r}{nearest(name, names)} (allowed: {', '.join(names)})"
+
+
+def describe_validation_error(error: ValidationError, schema: type, origin: str) -> str:
+    """One line per fault, each ``origin: key: what is wrong, value and what is allowed``."""
+    return "\n".join(_describe(fault, schema, origin) for fault in _without_union_noise(error.errors()))
+
+
+def _without_union_noise(faults: Sequence[Any]) -> list[Any]:
+    # an optional field reports one fault per member of its union; the last path element is then a type name
+    seen: dict[tuple[Any, ...], Any] = {}
+    for fault in faults:
+        key = tuple(part for part in fault["loc"] if isinstance(part, int) or str(part).isidentifier())
+        seen.setdefault(key, fault)
+    return list(seen.values())
+
+
+def _describe(fault: Any, schema: type, origin: str) -> str:
+    location = [str(part) for part in fault["loc"] if isinstance(part, int) or str(part).isidentifier()]
+    key = ".".join(location) or "(top level)"
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{origin}: {key}: {unknown('key', location[-1], _fields_at(schema, location[:-1]))}"
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{origin}: {key}: this key is required"
+    if fault["type"] in ("dataclass_type", "dataclass_exact_type", "dict_type"):
+        return f"{origin}: {key}: {fault['input']!r} is not a mapping of keys to values"
+    text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{origin}: {key}: {fault['input']!r} is not possible: it {text}"
+
+
+def _fields_at(schema: type, path: list[str]) -> list[str]:
+    for name in path:
+        hint = get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
+        schema = hint if isinstance(hint, type) else object
+    return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []

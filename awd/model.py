@@ -1,0 +1,185 @@
+"""The AWD-LSTM language model (paper, sections 2 to 5)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from awd.config import ModelConfig, RegularizationConfig
+from awd.dropout import Masks, apply, draw_masks, no_masks
+from awd.lstm import State, WeightDropLSTM
+from awd.penalties import activation_penalty, temporal_activation_penalty
+from awd.streams import Streams
+
+INIT_RANGE = 0.1  # of the embedding, section 5
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one window gives.
+
+    Attributes:
+        raw: last layer's output before its dropout, ``(time, batch, width)``; TAR's argument.
+        dropped: the same after its dropout; AR's argument, and what the decoder reads.
+        state: hidden and cell state of each layer after the window; not detached.
+    """
+
+    raw: Tensor
+    dropped: Tensor
+    state: list[State]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The parts of a training loss, each a scalar: mean cross-entropy in nats a token, AR and TAR."""
+
+    cross_entropy: Tensor
+    activation: Tensor
+    temporal: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is differentiated: the sum of the three."""
+        return self.cross_entropy + self.activation + self.temporal
+
+
+class AWDLSTM(nn.Module):
+    """A word-level LSTM language model with weight-dropped layers.
+
+    In training mode dropout masks are drawn anew at every call, from torch's global generator, unless the caller
+    hands in ``masks`` (the trainer does). In evaluation mode nothing is dropped.
+
+    Args:
+        vocabulary_size: number of token ids.
+        model: sizes.
+        regularization: strengths of dropout, AR and TAR (weight decay is the optimizer's).
+        streams: where the initial weights are drawn from; ``None`` is torch's global generator.
+
+    Example::
+
+        model = AWDLSTM(10_000)
+        output = model(tokens, model.initial_state(batch_size=20))      # tokens: (time, batch) of ids
+        loss = model.loss(output, targets).total
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        model: ModelConfig | None = None,
+        regularization: RegularizationConfig | None = None,
+        *,
+        streams: Streams | None = None,
+    ) -> None:
+        super().__init__()
+        self.vocabulary_size = vocabulary_size
+        self.model_config = model or ModelConfig()
+        self.regularization = regularization or RegularizationConfig()
+        sizes = self.model_config.layer_sizes
+        self.embedding = nn.Embedding(vocabulary_size, self.model_config.embedding_width)
+        self.layers = nn.ModuleList(WeightDropLSTM(*size) for size in sizes)
+        self.decoder = nn.Linear(sizes[-1][1], vocabulary_size)
+        if self.model_config.tie_weights:
+            self.decoder.weight = self.embedding.weight
+        self.reset_parameters(streams)
+
+    @torch.no_grad()
+    def reset_parameters(self, streams: Streams | None = None) -> None:
+        """Draw the initial weights: U(-0.1, 0.1) for the embedding, U(-1/sqrt(H), 1/sqrt(H)) for all others
+        (section 5; H a layer's hidden size), 0 for the decoder's bias. Each parameter has a stream of its own."""
+        for name, parameter in self.named_parameters():
+            if name == "decoder.bias":
+                parameter.zero_()
+                continue
+            bound = INIT_RANGE if name == "embedding.weight" else 1 / math.sqrt(self._hidden_size_of(name))
+            parameter.uniform_(-bound, bound, generator=streams[f"init {name}"] if streams else None)
+
+    def _hidden_size_of(self, name: str) -> int:
+        if name == "decoder.weight":
+            return self.decoder.in_features
+        return self.model_config.layer_sizes[int(name.split(".")[1])][1]
+
+    def initial_state(self, batch_size: int) -> list[State]:
+        """Zero hidden and cell state, ``(batch, width)`` each, for every layer."""
+        weight = self.decoder.bias
+        return [
+            (weight.new_zeros(batch_size, width), weight.new_zeros(batch_size, width))
+            for _, width in self.model_config.layer_sizes
+        ]
+
+    def draw_masks(self, batch_size: int, streams: Streams | None = None) -> Masks:
+        """The dropout masks of one minibatch at this model's strengths; see :class:`awd.dropout.Masks`."""
+        weight = self.decoder.bias
+        return draw_masks(
+            self.model_config,
+            self.regularization,
+            self.vocabulary_size,
+            batch_size,
+            streams=streams,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+
+    def forward(self, tokens: Tensor, state: list[State], masks: Masks | None = None) -> Output:
+        """Read one window.
+
+        Args:
+            tokens: ids, ``(time, batch)``.
+            state: hidden and cell state of each layer before the window, ``(batch, width)`` each.
+            masks: the minibatch's masks; drawn here in training mode when left out.
+
+        Raises:
+            ValueError: masks were given in evaluation mode, where nothing may be dropped.
+        """
+        if masks is not None and not self.training:
+            raise ValueError("masks given in evaluation mode; call model.train() first")
+        if masks is None:
+            masks = self.draw_masks(tokens.shape[1]) if self.training else no_masks(len(self.layers))
+        # the look-up alone sees dropped words; the tied softmax keeps the whole matrix
+        embedded = F.embedding(tokens, apply(masks.embedding, self.embedding.weight))  # (time, batch, embedding)
+        hidden = apply(masks.input, embedded)
+        states: list[State] = []
+        raw = hidden
+        for layer, (lstm, weight_mask) in enumerate(zip(self.layers, masks.weight, strict=True)):
+            raw, layer_state = lstm(hidden, state[layer], weight_mask)  # (time, batch, width)
+            states.append(layer_state)
+            if layer < len(self.layers) - 1:
+                hidden = apply(masks.hidden[layer], raw)
+        return Output(raw, apply(masks.output, raw), states)
+
+    def logits(self, output: Output) -> Tensor:
+        """Unnormalised log-probabilities of the next token, ``(time, batch, vocabulary)``."""
+        return self.decoder(output.dropped)
+
+    def loss(self, output: Output, targets: Tensor) -> Loss:
+        """Cross-entropy, AR and TAR of a window (sections 2 and 4.6).
+
+        Args:
+            output: what :meth:`forward` returned.
+            targets: ids of the next tokens, ``(time, batch)``.
+        """
+        # (time, batch, vocabulary) -> (time * batch, vocabulary)
+        cross_entropy = F.cross_entropy(self.logits(output).flatten(0, 1), targets.flatten())
+        zero = output.raw.new_zeros(())
+        alpha = self.regularization.activation_penalty
+        beta = self.regularization.temporal_activation_penalty
+        return Loss(
+            cross_entropy,
+            activation_penalty(output.dropped, alpha) if alpha else zero,
+            temporal_activation_penalty(output.raw, beta) if beta else zero,
+        )
+
+
+def detach(state: list[State]) -> list[State]:
+    """The same state, cut off from the graph, to be carried to the next window."""
+    return [(hidden.detach(), cell.detach()) for hidden, cell in state]
+
+
+def count_parameters(vocabulary_size: int, model: ModelConfig) -> int:
+    """Exact number of parameters, a tied matrix counted once; allocates nothing."""
+    with torch.device("meta"):
+        network = AWDLSTM(vocabulary_size, model)
+    return sum(parameter.numel() for parameter in network.parameters())

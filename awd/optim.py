@@ -1,0 +1,98 @@
+"""Optimizers of the paper (section 3): SGD, SGD halved on a criterion, averaged SGD, NT-ASGD; and Adam.
+
+A step is torch's own SGD or Adam at the rate of its window. What is averaged is kept apart from the step, by
+``torch.optim.swa_utils``: ``torch.optim.ASGD`` takes a step's rate from the step before, so a rate rescaled per
+window lands one step late, and with ``t0=0`` it leaves the first iterate out of the average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from awd.config import OptimizerConfig
+
+
+class NonMonotonicTrigger:
+    """The criterion of NT-ASGD (Algorithm 1): fires when more than ``interval`` checks lie behind and the current
+    value is worse than the best of all but the last ``interval`` of them, ``min(v[:-n])``.
+
+    (The text can be read as ``v[-n:]``; the published code slices as we do.)
+
+    Args:
+        interval: n, in checks; one check an epoch.
+        history: values of earlier checks, oldest first.
+    """
+
+    def __init__(self, interval: int, history: Sequence[float] = ()) -> None:
+        self.interval = interval
+        self.history = list(history)
+
+    def check(self, value: float) -> bool:
+        """Whether the criterion fires at ``value``, which then joins the history."""
+        # len - n, not -n: a slice [:-0] would be empty
+        settled = self.history[: max(0, len(self.history) - self.interval)]
+        self.history.append(value)
+        return bool(settled) and value > min(settled)
+
+
+class Stepper:
+    """Takes optimizer steps at a rate given for each, and averages the iterates once told to.
+
+    Args:
+        model: the network; its parameters are changed in place.
+        config: method, clipping and the Polyak-Juditsky terms.
+        learning_rate: rate of a window of the base length.
+        weight_decay: L2 term, added to the gradient after clipping.
+    """
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig, learning_rate: float, weight_decay: float) -> None:
+        self.model, self.config, self.learning_rate = model, config, learning_rate
+        self.parameters = list(model.parameters())
+        kind = torch.optim.Adam if config.method == "adam" else torch.optim.SGD
+        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=learning_rate, weight_decay=weight_decay)
+        self.average: AveragedModel | None = None
+        self.steps = 0
+        self.averaged_steps = 0
+
+    def start_averaging(self) -> None:
+        """Average the iterates from the next step on: the plain mean of the weights after each step."""
+        self.average = AveragedModel(self.model)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose validation counts: the average of the iterates where there is one, else the raw one."""
+        return self.average.module if self.average is not None and self.averaged_steps else self.model
+
+    def step(self, loss: Tensor, rate_scale: float = 1.0) -> None:
+        """Differentiate ``loss``, clip, and step at ``learning_rate * rate_scale``."""
+        if self.config.method == "asgd" and self.average is None and self.steps >= self.config.average_from:
+            self.start_averaging()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        rate = self.learning_rate * rate_scale
+        if self.average is not None:
+            rate *= self._decay()
+            self._shrink(rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.steps += 1
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+            self.averaged_steps += 1
+
+    def _decay(self) -> float:
+        return float((1 + self.config.lambd * self.learning_rate * self.averaged_steps) ** -self.config.alpha)
+
+    def _shrink(self, rate: float) -> None:
+        if self.config.lambd:
+            with torch.no_grad():
+                for parameter in self.parameters:
+                    parameter.mul_(1 - self.config.lambd * rate)
+

@@ -1,0 +1,30 @@
+"""Named streams of random numbers, so that taking one regularizer away leaves every other draw as it was."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+class Streams:
+    """Independent generators by name, all derived from one seed.
+
+    Args:
+        seed: the run's seed.
+        device: where the generators draw. The same seed gives other draws on another kind of device.
+
+    A name always gives the same stream, whatever other streams exist or were drawn from.
+    """
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.seed, self.device = seed, torch.device(device)
+        self._generators: dict[str, torch.Generator] = {}
+
+    def __getitem__(self, name: str) -> torch.Generator:
+        if name not in self._generators:
+            digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+            # 63 bits: manual_seed takes a signed 64-bit number
+            seed = int.from_bytes(digest[:8], "big") >> 1
+            self._generators[name] = torch.Generator(self.device).manual_seed(seed)
+        return self._generators[name]
