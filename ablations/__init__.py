@@ -1,0 +1,1 @@
+"""What is compared, running it, and reporting it."""
