@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_rates_of_30_15_30_60_are_steps_of_exactly_these(method):
     for scale in (1.0, 0.5, 1.0, 2.0):
         stepper.step(model.weight.sum(), scale)
         positions.append(model.weight.item())
-    assert [before - after for before, after in zip(positions, positions[1:], strict=False)] == [30, 15, 30, 60]
+    assert [before - after for before, after in pairwise(positions)] == [30, 15, 30, 60]
 
 
 @pytest.mark.parametrize("average_from", [0, 1, 3, STEPS - 1])
@@ -173,9 +174,9 @@ def test_lambd_and_alpha_decay_rate_and_weights_while_averaging(lambd, alpha):
 
 def test_lambd_and_alpha_are_those_of_torch_at_a_constant_rate():
     model, other = network(), network()
-    config = OptimizerConfig(method="asgd", learning_rate=0.5, clip_norm=None, lambd=0.1, alpha=0.75)
-    stepper = Stepper(model, config, 0.5, 0.0)
-    torch_asgd = torch.optim.ASGD(other.parameters(), lr=0.5, lambd=0.1, alpha=0.75, t0=0)
+    config = OptimizerConfig(method="asgd", learning_rate=0.01, clip_norm=None, lambd=0.1, alpha=0.75)
+    stepper = Stepper(model, config, 0.01, 0.0)
+    torch_asgd = torch.optim.ASGD(other.parameters(), lr=0.01, lambd=0.1, alpha=0.75, t0=0)
     for step in range(STEPS):
         stepper.step(loss_of(list(model.parameters()), step))
         torch_asgd.zero_grad()

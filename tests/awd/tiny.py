@@ -8,7 +8,7 @@ from typing import Any
 from awd.config import Config, config_from_dict, override
 from awd.corpus.text import Encoded, encode, make_text
 
-WORDS = "the cat dog sat ran on under a mat hill and then".split()
+WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "hill", "and", "then"]
 
 
 def sentences(count: int, seed: int) -> bytes:

@@ -1,0 +1,65 @@
+"""What a report is made from: the planned runs with what the store says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ablations.plan import RunSpec
+from ablations.profile import Profile
+from ablations.store import Store
+from ablations.suite import Published, Suite
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a table or figure shows; reports read nothing else.
+
+    Attributes:
+        suite: the variants, in order, and the baseline.
+        profile: the scale; ``profile.scale == "paper"`` alone may be compared with published perplexities.
+        published: numbers published for the suite, or ``None``.
+        runs: a row a planned run: ``dataset, variant, label, seed, run_id`` from the plan, then the store's columns
+            (see :data:`ablations.store.RUN_SCHEMA`), missing values where the run is not recorded.
+        epochs: the epochs of those runs with ``dataset, variant, seed`` beside the store's columns.
+        reference: like ``runs`` but from the published reference results, or ``None``.
+        stale: recorded runs of this profile that are not in the plan (the store's columns).
+        settings: the ``--set`` options in force.
+        notes: what a reader must know, a sentence each, such as a corpus that is not this machine's.
+    """
+
+    suite: Suite
+    profile: Profile
+    published: Published | None
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    reference: pd.DataFrame | None
+    stale: pd.DataFrame
+    settings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+_PLAN_COLUMNS = ["dataset", "variant", "label", "seed", "run_id"]
+
+
+def plan_frame(plan: Sequence[RunSpec]) -> pd.DataFrame:
+    """The plan as a frame: ``dataset, variant, label, seed, run_id``."""
+    rows = [[getattr(spec, column) for column in _PLAN_COLUMNS] for spec in plan]
+    return pd.DataFrame(rows, columns=_PLAN_COLUMNS)
+
+
+def join_runs(plan: Sequence[RunSpec], recorded: pd.DataFrame) -> pd.DataFrame:
+    """A row a planned run, with what the store recorded of it.
+
+    Names come from the plan, since two variants may be one run.
+    """
+    columns = ["run_id", *(column for column in recorded.columns if column not in _PLAN_COLUMNS)]
+    return plan_frame(plan).merge(recorded[columns], on="run_id", how="left")
+
+
+def join_epochs(plan: Sequence[RunSpec], store: Store) -> pd.DataFrame:
+    """The epochs of every planned run that has some, with ``dataset, variant, seed`` from the plan."""
+    frame = plan_frame(plan).drop(columns="label")
+    return frame.merge(store.epochs(dict.fromkeys(frame["run_id"])), on="run_id", how="inner")
