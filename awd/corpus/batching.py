@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from awd.config import TrainingConfig
+from awd.corpus.text import SPLITS, Encoded
 from awd.errors import CorpusError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def batchify(tokens: Tensor, batch_size: int, split: str) -> Tensor:
@@ -22,19 +26,41 @@ def batchify(tokens: Tensor, batch_size: int, split: str) -> Tensor:
     Raises:
         CorpusError: fewer than two rows, so that nothing could be predicted.
     """
-    rows = len(tokens) // batch_size
-    if rows < 2:
-        raise CorpusError(
-            f"the {split} split has {len(tokens)} tokens, too few for {batch_size} columns: at least "
-            f"{2 * batch_size} are needed; use a longer text or a smaller training.{_BATCH_KEY[split]}"
-        )
+    rows = count_rows(len(tokens), batch_size, split)
     # (tokens,) -> (batch, rows) -> (rows, batch)
     return tokens[: rows * batch_size].view(batch_size, rows).t().contiguous()
 
 
-_BATCH_KEY = {"train": "batch_size", "valid": "valid_batch_size", "test": "test_batch_size"}
+def count_rows(tokens: int, batch_size: int, split: str) -> int:
+    """Rows of a batched split.
+
+    Raises:
+        CorpusError: fewer than two, so that nothing could be predicted; the message names split, sizes and key.
+    """
+    rows = tokens // batch_size
+    if rows < 2:
+        raise CorpusError(
+            f"the {split} split has {tokens} tokens, too few for {batch_size} columns: at least {2 * batch_size} "
+            f"are needed; use a longer text or a smaller training.{batch_key(split)}"
+        )
+    return rows
 
 
-def to_device(batches: Tensor, device: torch.device) -> Tensor:
-    """The whole batched text on the device, once."""
-    return batches.to(device)
+def batch_key(split: str) -> str:
+    """Field of :class:`awd.config.TrainingConfig` that holds a split's columns."""
+    return "batch_size" if split == "train" else f"{split}_batch_size"
+
+
+def require_fit(corpus: Encoded, training: TrainingConfig) -> None:
+    """Check every split against its batch, before anything is trained.
+
+    Raises:
+        CorpusError: a split is too short.
+    """
+    for split in SPLITS:
+        count_rows(len(getattr(corpus, split)), getattr(training, batch_key(split)), split)
+
+
+def predicted_tokens(tokens: int, batch_size: int) -> int:
+    """Tokens predicted in one pass over a split: all that fill a row, but the first of each column."""
+    return (tokens // batch_size - 1) * batch_size

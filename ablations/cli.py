@@ -1,0 +1,297 @@
+"""The command line: run, report, compare, list, status, data. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from awd.errors import InputError
+
+if TYPE_CHECKING:
+    from ablations.report.data import ReportData
+    from ablations.selection import Selection
+    from ablations.store import Store
+
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
+
+# a file or a pipe has no width of its own: tables are then never cut
+_WIDTH = None if sys.stdout.isatty() else 200
+stdout, stderr = Console(width=_WIDTH), Console(stderr=True)
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 all asked for is done, 1 some run failed, 2 wrong usage or input, 130 Ctrl-C "
+    "(what had finished is kept).",
+)
+
+SuiteOption = Annotated[str, typer.Option("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
+ProfileOption = Annotated[str, typer.Option("--profile", help="At which scale: a name (see `list`) or a .yaml file.")]
+DatasetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        help="python-docs, ptb, wikitext-2, or a folder with train, valid and test files. Repeatable. "
+        "Default: the profile's.",
+    ),
+]
+VariantsOption = Annotated[str | None, typer.Option("--variants", help="Only these, for example full,no-weight-drop.")]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Default: the profile's.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a field in every run, for example model.hidden_size=600. Repeatable."),
+]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
+ReferenceOption = Annotated[
+    Path, typer.Option("--reference", help="Results set beside yours; the published ones by default.")
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder that holds penn/ or wikitext-2/; nothing is loaded."),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import awd
+
+        stdout.print(awd.__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Which regularizer of an AWD-LSTM language model earns its place, by how much, and how sure are we?
+
+    Trains the full model and one variant per removed regularizer, stores every perplexity, and renders
+    Table 5 of "Regularizing and Optimizing LSTM Language Models" beside the paper's numbers.
+
+    **Examples**
+
+    * `python run_ablations.py --all` — the demo: three seeds of nine variants, some ten minutes on two cores
+    * `python run_ablations.py --all --profile paper --dataset ptb --device cuda` — the paper's own protocol
+    * `python run_ablations.py --variants full,no-weight-drop --dataset my/folder` — your own text
+    * `python run_ablations.py report` — tables and figures again, from the results
+    """
+
+
+@app.command()
+def run(
+    every: Annotated[bool, typer.Option("--all", help="Every variant of the suite.")] = False,
+    suite: SuiteOption = "table5",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    variants: VariantsOption = None,
+    seeds: SeedsOption = None,
+    settings: SetOption = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, one core each.")] = os.cpu_count()
+    or 1,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    results: ResultsOption = Path("results"),
+    reports: ReportsOption = Path("reports"),
+    reference: ReferenceOption = REFERENCE,
+    data_dir: DataDirOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; train and write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again what is done.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train again what failed or diverged.")] = False,
+) -> None:
+    """Train what is missing, store it, and render the report. Finished runs are never trained twice.
+
+    **Examples**
+
+    * `run --all --profile smoke --results R --reports S` — the whole path in a minute
+    * `run --all --seeds 1,2,3,4,5 --jobs 2` — five seeds
+    * `run --variants full,no-weight-drop --set regularization.weight_dropout=0.2`
+    * `run --all --profile paper --dataset ptb --dry-run` — what it would take
+    """
+    if every == (variants is not None):
+        raise InputError("say what to run: either --all, or --variants with names from `list`")
+    from ablations.selection import select
+
+    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    if dry_run:
+        from ablations.overview import print_plan
+
+        print_plan(selection, _store(results), stdout)
+        return
+    try:
+        _train(selection, results, jobs, device, force, retry_failed)
+    except KeyboardInterrupt:
+        _say("interrupted: what had finished is kept, and the same command goes on with the rest")
+        raise typer.Exit(INTERRUPTED) from None
+    data = _collect(selection, results, reference)
+    if (data.runs["status"] == "done").any():
+        _render(data, results, reports)
+        _show(data, results)
+    if not (data.runs["status"] == "done").all():
+        stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def report(
+    suite: SuiteOption = "table5",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    variants: VariantsOption = None,
+    seeds: SeedsOption = None,
+    settings: SetOption = None,
+    results: ResultsOption = Path("results"),
+    reports: ReportsOption = Path("reports"),
+    reference: ReferenceOption = REFERENCE,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Regenerate tables and figures from the results; trains nothing.
+
+    **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
+    """
+    from ablations.selection import select
+
+    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    _render(_collect(selection, results, reference), results, reports)
+
+
+@app.command()
+def compare(
+    suite: SuiteOption = "table5",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    variants: VariantsOption = None,
+    seeds: SeedsOption = None,
+    settings: SetOption = None,
+    results: ResultsOption = Path("results"),
+    reference: ReferenceOption = REFERENCE,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Print the table beside the paper's numbers and the published reference runs.
+
+    **Example**: `compare --results results/reference` shows the published runs.
+    """
+    from ablations.selection import select
+
+    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    _show(_collect(selection, results, reference), results)
+
+
+@app.command("list")
+def list_() -> None:
+    """List suites with their variants, profiles and data sets."""
+    from ablations.overview import print_choices
+
+    print_choices(stdout)
+
+
+@app.command()
+def status(
+    suite: SuiteOption = "table5",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    variants: VariantsOption = None,
+    seeds: SeedsOption = None,
+    settings: SetOption = None,
+    results: ResultsOption = Path("results"),
+    data_dir: DataDirOption = None,
+) -> None:
+    """Say which runs are done, failed or missing. Exit code 1 unless all are done."""
+    from ablations.overview import print_status
+    from ablations.selection import select
+
+    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    if not print_status(selection, _store(results), stdout):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def data(
+    names: Annotated[list[str], typer.Argument(help="python-docs, ptb, wikitext-2, or a folder.")],
+    data_dir: DataDirOption = None,
+) -> None:
+    """Fetch a corpus, or check one at hand: token counts, vocabulary, digest.
+
+    **Examples**: `data ptb`; `data wikitext-2 --data-dir ~/corpora`; `data my/folder`
+    """
+    from ablations.overview import print_corpus
+    from awd.corpus import load_corpus
+
+    for name in names:
+        print_corpus(load_corpus(name, data_dir=data_dir, on_message=_say), stdout)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that the user can mend ends in one message and exit code 2."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+        arguments = ["run", *arguments]  # --all alone means run --all
+    try:
+        app(arguments)
+    except InputError as error:
+        stderr.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
+    sys.exit(DONE)
+
+
+def _say(message: str) -> None:
+    stderr.print(message, markup=False, highlight=False)
+
+
+def _store(results: Path) -> Store:
+    from ablations.store import Store
+
+    return Store(results)
+
+
+def _train(selection: Selection, results: Path, jobs: int, device: str, force: bool, retry_failed: bool) -> None:
+    from ablations.plan import Corpus
+    from ablations.runner import Options, run_plan
+    from ablations.selection import require_fit
+    from awd.device import resolve_device
+
+    resolved = resolve_device(device)
+    texts = selection.texts(_say)
+    require_fit(selection, texts)
+    corpora = [
+        Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)
+    ]
+    options = Options(jobs, resolved, selection.data_dir, force, retry_failed)
+    run_plan(selection.plan(corpora), _store(results), options, stderr)
+
+
+def _collect(selection: Selection, results: Path, reference: Path) -> ReportData:
+    from ablations.report.collect import collect
+
+    return collect(selection, _store(results), _store(reference))
+
+
+def _render(data: ReportData, results: Path, reports: Path) -> None:
+    from ablations.report.collect import require_finished
+    from ablations.report.render import render_report
+
+    require_finished(data, results)
+    folder = reports / data.profile.name
+    render_report(data, folder)
+    _say(f"report: {folder}")
+
+
+def _show(data: ReportData, results: Path) -> None:
+    from ablations.report.collect import require_finished
+    from ablations.report.render import terminal_table
+
+    require_finished(data, results)
+    stdout.print(terminal_table(data))

@@ -1,0 +1,69 @@
+"""How far running runs are: a small file each in the results folder, which any process may read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One running run.
+
+    Attributes:
+        run_id: of the run.
+        pid: process that trains it.
+        phase: ``train`` or ``finetune``.
+        epoch: epochs done, over both phases.
+        epochs: most epochs it can take.
+        valid_ppl: latest validation perplexity; ``None`` before the first.
+        seconds: training time so far.
+    """
+
+    run_id: str
+    pid: int
+    phase: str
+    epoch: int
+    epochs: int
+    valid_ppl: float | None
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of what remains, from the mean epoch so far."""
+        return self.seconds / self.epoch * (self.epochs - self.epoch) if self.epoch else None
+
+
+class ProgressFolder:
+    """``results/progress``: one file a running run, replaced whole after every epoch and removed at the end."""
+
+    def __init__(self, results: Path) -> None:
+        self.folder = results / "progress"
+
+    def update(self, progress: Progress) -> None:
+        """Say how far a run is. A full disk does not end a run here: its results are what counts."""
+        path = self._path(progress.run_id)
+        # no fsync, unlike results: this file is worth nothing after a crash
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def remove(self, run_id: str) -> None:
+        """The run is no longer running."""
+        self._path(run_id).unlink(missing_ok=True)
+
+    def read(self, run_id: str) -> Progress | None:
+        """How far a run is; ``None`` if it is not running."""
+        try:
+            return Progress(**json.loads(self._path(run_id).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _path(self, run_id: str) -> Path:
+        return self.folder / f"{run_id}.json"

@@ -1,0 +1,64 @@
+"""Where a result came from: versions, code, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import awd
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What is stored with every run, the columns of :data:`ablations.store.RUN_SCHEMA` by name.
+
+    Attributes:
+        git_commit: of the checkout the code lies in; ``None`` outside one.
+        git_dirty: whether tracked files other than results and reports differed from that commit.
+        host: operating system, processor and cores, without the machine's name.
+    """
+
+    git_commit: str | None
+    git_dirty: bool | None
+    host: str
+    python_version: str
+    project_version: str
+
+
+def collect_provenance() -> Provenance:
+    """Ask git and the machine, once a sweep."""
+    commit = _git("rev-parse", "HEAD") if (_ROOT / ".git").exists() else None
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!reports")
+    return Provenance(
+        git_commit=commit,
+        git_dirty=None if commit is None or changed is None else bool(changed),
+        host=_host(),
+        python_version=platform.python_version(),
+        project_version=awd.__version__,
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _host() -> str:
+    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"

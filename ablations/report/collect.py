@@ -1,0 +1,119 @@
+"""From a selection and a results folder to what a report shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from ablations.plan import Corpus, RunSpec
+from ablations.report.data import ReportData, join_epochs, join_runs
+from ablations.selection import Selection, dataset_name
+from ablations.store import DONE, Store
+from awd.corpus import corpus_identity
+from awd.errors import CorpusError, InputError
+
+
+def collect(selection: Selection, store: Store, reference: Store | None = None) -> ReportData:
+    """Match the recorded runs with the plan.
+
+    Args:
+        reference: a store whose runs are set beside, if it has any of this plan.
+
+    Raises:
+        StoreError: a shard cannot be read.
+    """
+    recorded = store.runs()
+    corpora, notes = _recorded_corpora(selection, recorded)
+    plan = _plan_with_recorded_seeds(selection, corpora, recorded)
+    runs = join_runs(plan, recorded)
+    of_profile = recorded["profile"] == selection.profile.name
+    stale = recorded[of_profile & ~recorded["run_id"].isin(runs["run_id"]) & _asked_for(selection, recorded)]
+    beside = None
+    if reference is not None and reference.root.resolve() != store.root.resolve():
+        beside, reference_notes = _reference(selection, reference)
+        notes += [note for note in reference_notes if beside is not None]
+    return ReportData(
+        suite=selection.suite,
+        profile=selection.profile,
+        published=selection.published,
+        runs=runs,
+        epochs=join_epochs(plan, store),
+        reference=beside,
+        stale=stale.reset_index(drop=True),
+        settings=selection.assignments,
+        notes=tuple(notes),
+    )
+
+
+def require_finished(data: ReportData, results: Path) -> None:
+    """Refuse to report on nothing.
+
+    Raises:
+        InputError: no run of the selection is finished; the message says how to train some.
+    """
+    if not (data.runs["status"] == DONE).any():
+        settings = "".join(f" --set {setting}" for setting in data.settings)
+        raise InputError(
+            f"{results}: no finished run of profile {data.profile.name}{settings} on "
+            f"{', '.join(data.runs['dataset'].unique())}; train some with: "
+            f"python run_ablations.py --all --profile {data.profile.name}{settings}"
+        )
+
+
+def _asked_for(selection: Selection, recorded: pd.DataFrame) -> pd.Series[bool]:
+    """Leave out what was only not asked for, such as another seed or variant: it is not stale."""
+    asked = recorded["dataset"].isin([dataset_name(source) for source in selection.datasets])
+    if selection.seeds is not None:
+        asked &= recorded["seed"].isin(selection.seeds)
+    if selection.variants is not None:
+        asked &= recorded["variant"].isin(selection.variants)
+    return asked
+
+
+def _recorded_corpora(selection: Selection, recorded: pd.DataFrame) -> tuple[list[Corpus], list[str]]:
+    """This machine's corpora, or the recorded ones where no run is of this machine's, with a note that says so."""
+    corpora, notes = [], []
+    for source in selection.datasets:
+        name = dataset_name(source)
+        matching = recorded[(recorded["profile"] == selection.profile.name) & (recorded["dataset"] == name)]
+        known = Counter(matching["corpus_sha256"])
+        try:
+            here = corpus_identity(source)
+        except CorpusError:
+            if not known:
+                raise
+            here = ""
+        sha256 = here if here in known or not known else known.most_common(1)[0][0]
+        if sha256 != here:
+            mine = f"this machine's is {here[:12]}" if here else "this machine has none at hand"
+            notes.append(f"The runs are of another {name} text (sha256 {sha256[:12]}; {mine}).")
+        corpora.append(Corpus(name, source, sha256))
+    return corpora, notes
+
+
+def _plan_with_recorded_seeds(
+    selection: Selection, corpora: list[Corpus], recorded: pd.DataFrame
+) -> list[RunSpec]:
+    """The selection's seeds or, where none were named, the profile's and every other that has a run of this plan."""
+    if selection.seeds is not None:
+        return selection.plan(corpora)
+    of_profile = recorded[recorded["profile"] == selection.profile.name]
+    seeds = list(dict.fromkeys([*selection.profile.seeds, *sorted(of_profile["seed"])]))
+    plan = selection.plan(corpora, seeds)
+    known = set(recorded["run_id"])
+    with_runs = {(spec.dataset, spec.seed) for spec in plan if spec.run_id in known}
+    return [spec for spec in plan if spec.seed in selection.profile.seeds or (spec.dataset, spec.seed) in with_runs]
+
+
+def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | None, list[str]]:
+    recorded = reference.runs()
+    try:
+        corpora, notes = _recorded_corpora(selection, recorded)
+    except CorpusError:
+        return None, []
+    runs = join_runs(_plan_with_recorded_seeds(selection, corpora, recorded), recorded)
+    if not (runs["status"] == DONE).any():
+        return None, []
+    return runs, [note.replace("The runs are", "The reference runs are") for note in notes]

@@ -1,0 +1,109 @@
+"""Trains what is left of a plan, a process a run, and keeps whatever finishes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.console import Console
+
+from ablations.display import Display
+from ablations.plan import RunSpec, unique_runs
+from ablations.progress import ProgressFolder
+from ablations.provenance import collect_provenance
+from ablations.store import DONE, FAILED, Store
+from ablations.worker import Job, Summary, describe, execute
+
+_MAX_DEATHS = 2  # a run whose worker died so often is the likely cause
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a plan is run; nothing here changes a result.
+
+    Attributes:
+        jobs: runs at a time.
+        device: a torch device, resolved.
+        data_dir: folder of the corpora, if one was given.
+        force: train again what is done.
+        retry_failed: train again what failed or diverged.
+    """
+
+    jobs: int
+    device: str
+    data_dir: Path | None = None
+    force: bool = False
+    retry_failed: bool = False
+
+
+def remaining(plan: Sequence[RunSpec], store: Store, *, force: bool, retry_failed: bool) -> list[RunSpec]:
+    """The runs of a plan that are to be trained: those not recorded, and on request the failed or all."""
+    if force:
+        return unique_runs(plan)
+    statuses = store.statuses()
+    settled = {run_id for run_id, status in statuses.items() if status == DONE or not retry_failed}
+    return [spec for spec in unique_runs(plan) if spec.run_id not in settled]
+
+
+def run_plan(plan: Sequence[RunSpec], store: Store, options: Options, console: Console) -> list[Summary]:
+    """Train the remaining runs of a plan; one that fails never stops the others.
+
+    Returns:
+        A summary of each run trained now.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, after the workers are gone; what had finished is stored.
+        StoreError: the results folder cannot be written or read.
+    """
+    store.require_writable()
+    specs = remaining(plan, store, force=options.force, retry_failed=options.retry_failed)
+    progress = ProgressFolder(store.root)
+    for spec in specs:
+        progress.remove(spec.run_id)  # left by a process that was killed
+    provenance = collect_provenance()
+    jobs = [
+        Job(spec, store.root, options.device, options.data_dir, provenance, parent_pid=os.getpid()) for spec in specs
+    ]
+    by_id = {job.spec.run_id: job for job in jobs}
+    summaries = []
+    with Display(console, specs, progress) as display:
+        for summary in _summaries(jobs, options.jobs, store, display):
+            summaries.append(summary)
+            display.run_ended(by_id[summary.run_id].spec, summary)
+    return summaries
+
+
+def _summaries(jobs: Sequence[Job], at_once: int, store: Store, display: Display) -> Iterator[Summary]:
+    """Run the jobs, and again what was in flight when a worker died: loky then ends the whole call."""
+    progress = ProgressFolder(store.root)
+    left = {job.spec.run_id: job for job in jobs}
+    deaths: Counter[str] = Counter()
+    while left:
+        # pre_dispatch and batch_size: hand out one run at a time, so that a death concerns only what was running
+        parallel = joblib.Parallel(n_jobs=at_once, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+        try:
+            for summary in parallel(joblib.delayed(execute)(job) for job in list(left.values())):
+                del left[summary.run_id]
+                yield summary
+        except TerminatedWorkerError:
+            in_flight = [run_id for run_id in left if progress.read(run_id) is not None]
+            # dead before it said a word: blame what would have been next, or the same would start for ever
+            for run_id in in_flight or list(left)[:at_once]:
+                job = left[run_id]
+                deaths[run_id] += 1
+                progress.remove(run_id)
+                display.say(f"a worker died while {job.spec.title} was running")
+                if deaths[run_id] >= _MAX_DEATHS:
+                    del left[run_id]
+                    yield _record_death(job, store)
+
+
+def _record_death(job: Job, store: Store) -> Summary:
+    error = "worker died (killed from outside, or out of memory?)"
+    store.write({**describe(job), "status": FAILED, "error": error, "epochs": 0}, [])
+    return Summary(job.spec.run_id, FAILED, error, None, None, 0.0)

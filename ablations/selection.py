@@ -1,0 +1,130 @@
+"""What the command line asked for, and the corpora and plans that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
+from ablations.profile import Profile, load_profile
+from ablations.suite import Published, Suite, load_published, load_suite
+from awd.corpus import DATASETS, corpus_identity, load_corpus
+from awd.corpus.batching import require_fit as fits
+from awd.corpus.text import Text, encode
+from awd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A suite at a profile's scale on some data sets.
+
+    Attributes:
+        suite: the variants.
+        published: numbers published for them, if any.
+        profile: the scale.
+        datasets: built-in names or folders.
+        variants: names; ``None`` is all.
+        seeds: ``None`` leaves the choice to the profile.
+        assignments: the ``--set`` options.
+        data_dir: folder of the corpora, if one was given.
+    """
+
+    suite: Suite
+    published: Published | None
+    profile: Profile
+    datasets: tuple[str, ...]
+    variants: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    assignments: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def texts(self, on_message: Callable[[str], None]) -> list[Text]:
+        """Load every corpus, downloading what is missing."""
+        return [load_corpus(name, data_dir=self.data_dir, on_message=on_message) for name in self.datasets]
+
+    def corpora(self) -> list[Corpus]:
+        """Name and digest of every corpus; downloads nothing."""
+        return [Corpus(dataset_name(name), name, corpus_identity(name)) for name in self.datasets]
+
+    def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
+        """The runs on these corpora; ``seeds`` goes before the selection's own."""
+        return make_plan(
+            self.suite,
+            self.profile,
+            corpora,
+            variants=self.variants,
+            seeds=seeds if seeds is not None else self.seeds,
+            settings=self.settings,
+        )
+
+
+def dataset_name(source: str) -> str:
+    """How a data set is called in results: a built-in name, or a folder's own."""
+    return source if source in DATASETS else Path(source).resolve().name
+
+
+def select(
+    suite: str,
+    profile: str,
+    datasets: Sequence[str] = (),
+    variants: str | None = None,
+    seeds: str | None = None,
+    assignments: Sequence[str] = (),
+    data_dir: Path | None = None,
+) -> Selection:
+    """Read what the options name.
+
+    Raises:
+        ConfigError: something named does not exist or does not fit.
+    """
+    the_suite, the_profile = load_suite(suite), load_profile(profile)
+    names = tuple(name for given in datasets for name in _split_names(given)) or the_profile.datasets
+    selection = Selection(
+        suite=the_suite,
+        published=load_published(the_suite, suite),
+        profile=the_profile,
+        datasets=tuple(dict.fromkeys(names)),
+        variants=tuple(name.strip() for name in variants.split(",") if name.strip()) if variants else None,
+        seeds=parse_seeds(seeds) if seeds else None,
+        assignments=tuple(assignments),
+        data_dir=data_dir,
+        settings=parse_settings(assignments),
+    )
+    # every layer is checked before a corpus is looked for
+    selection.plan([Corpus(dataset_name(name), name, "") for name in selection.datasets])
+    return selection
+
+
+def require_fit(selection: Selection, texts: Sequence[Text]) -> None:
+    """Check every corpus against every configuration, before anything is trained or written.
+
+    Raises:
+        CorpusError: a corpus is too short for a batch, or shorter than ``corpus.train_tokens``.
+    """
+    corpora = [Corpus(dataset_name(source), source, "") for source in selection.datasets]
+    for corpus, text in zip(corpora, texts, strict=True):
+        configs = {(spec.config.corpus, spec.config.training) for spec in selection.plan([corpus], seeds=[0])}
+        for cut, training in configs:
+            fits(encode(text, cut.train_tokens), training)
+
+
+def _split_names(given: str) -> list[str]:
+    return [given] if Path(given).exists() else [name for name in given.split(",") if name]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``3`` is seeds 1 to 3; ``1,2,5`` these; ``5,`` seed 5 alone.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
+        raise ConfigError(f"--seeds {text!r}: expected a count such as 3, or a list such as 1,2,5 (5, is seed 5 alone)")
+    return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(1, numbers[0] + 1))
