@@ -60,7 +60,7 @@ ReferenceOption = Annotated[
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder that holds penn/ or wikitext-2/; nothing is loaded."),
+    typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
 ]
 
 
@@ -266,9 +266,7 @@ def _train(selection: Selection, results: Path, jobs: int, device: str, force: b
     resolved = resolve_device(device)
     texts = selection.texts(_say)
     require_fit(selection, texts)
-    corpora = [
-        Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)
-    ]
+    corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
     options = Options(jobs, resolved, selection.data_dir, force, retry_failed)
     run_plan(selection.plan(corpora), _store(results), options, stderr)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from ablations.plan import RunSpec
 from ablations.profile import load_profile
 from ablations.selection import Selection
-from ablations.store import Store
+from ablations.store import DONE, Store
 from ablations.suite import load_suite, named_files
 from awd.corpus import DATASETS, load_corpus
 from awd.corpus.batching import predicted_tokens
@@ -85,20 +85,22 @@ def print_plan(selection: Selection, store: Store, console: Console) -> None:
 def print_status(selection: Selection, store: Store, console: Console) -> bool:
     """Which runs are done, failed or missing; returns whether all are done."""
     plan = selection.plan(selection.corpora())
-    recorded = store.runs().set_index("run_id")
+    recorded = {str(row["run_id"]): row for row in store.runs().to_dict("records")}
     table = _table(_title(selection), "run", "data set", "variant", "seed", "status", "valid", "test", "why")
     counts: dict[str, int] = {}
     for spec in plan:
-        row = recorded.loc[spec.run_id] if spec.run_id in recorded.index else None
+        row = recorded.get(spec.run_id)
         status = MISSING if row is None else str(row["status"])
         counts[status] = counts.get(status, 0) + 1
-        done = row is not None and status == "done"
-        numbers = [f"{row[column]:.2f}" for column in ("valid_ppl", "test_ppl")] if done else ["", ""]
-        why = "" if row is None or done else str(row["error"]).splitlines()[-1]
+        numbers, why = ["", ""], ""
+        if row is not None and status == DONE:
+            numbers = [f"{row[column]:.2f}" for column in ("valid_ppl", "test_ppl")]
+        elif row is not None:
+            why = str(row["error"]).splitlines()[-1]
         table.add_row(spec.run_id[:8], spec.dataset, spec.variant, str(spec.seed), status, *numbers, why)
     console.print(table)
     console.print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
-    return counts.keys() <= {"done"}
+    return counts.keys() <= {DONE}
 
 
 def _table(title: str, *headings: str) -> Table:
@@ -149,5 +151,3 @@ def print_corpus(text: Text, console: Console) -> None:
     vocabulary = len(encode(text).words)
     counts = ", ".join(f"{split} {len(getattr(text, split)):,}" for split in SPLITS)
     console.print(f"{text.name}: {counts} tokens; vocabulary {vocabulary:,}; sha256 {text.sha256}", soft_wrap=True)
-
-

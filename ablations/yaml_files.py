@@ -39,7 +39,7 @@ def parse_yaml(text: str, origin: str) -> Any:
         ConfigError: not YAML; the message names ``origin`` and the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506: a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{origin}{line}: {error.problem}") from None

@@ -6,6 +6,7 @@ raise. Sources: "Regularizing and Optimizing LSTM Language Models" (arXiv 1708.0
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -53,7 +54,7 @@ class ModelConfig:
         """``(input width, output width)`` of each LSTM layer, first to last."""
         last = self.embedding_width if self.tie_weights else self.hidden_size
         widths = [self.embedding_width, *[self.hidden_size] * (self.num_layers - 1), last]
-        return list(zip(widths[:-1], widths[1:], strict=True))
+        return list(itertools.pairwise(widths))
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)

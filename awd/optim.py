@@ -8,12 +8,14 @@ window lands one step late, and with ``t0=0`` it leaves the first iterate out of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from awd.config import OptimizerConfig
+from awd.model import AWDLSTM
 
 
 class NonMonotonicTrigger:
@@ -49,7 +51,7 @@ class Stepper:
         weight_decay: L2 term, added to the gradient after clipping.
     """
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig, learning_rate: float, weight_decay: float) -> None:
+    def __init__(self, model: AWDLSTM, config: OptimizerConfig, learning_rate: float, weight_decay: float) -> None:
         self.model, self.config, self.learning_rate = model, config, learning_rate
         self.parameters = list(model.parameters())
         kind = torch.optim.Adam if config.method == "adam" else torch.optim.SGD
@@ -63,9 +65,11 @@ class Stepper:
         self.average = AveragedModel(self.model)
 
     @property
-    def evaluated(self) -> nn.Module:
+    def evaluated(self) -> AWDLSTM:
         """The network whose validation counts: the average of the iterates where there is one, else the raw one."""
-        return self.average.module if self.average is not None and self.averaged_steps else self.model
+        if self.average is None or not self.averaged_steps:
+            return self.model
+        return cast(AWDLSTM, self.average.module)
 
     def step(self, loss: Tensor, rate_scale: float = 1.0) -> None:
         """Differentiate ``loss``, clip, and step at ``learning_rate * rate_scale``."""
@@ -95,4 +99,3 @@ class Stepper:
             with torch.no_grad():
                 for parameter in self.parameters:
                     parameter.mul_(1 - self.config.lambd * rate)
-

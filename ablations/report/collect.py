@@ -93,9 +93,7 @@ def _recorded_corpora(selection: Selection, recorded: pd.DataFrame) -> tuple[lis
     return corpora, notes
 
 
-def _plan_with_recorded_seeds(
-    selection: Selection, corpora: list[Corpus], recorded: pd.DataFrame
-) -> list[RunSpec]:
+def _plan_with_recorded_seeds(selection: Selection, corpora: list[Corpus], recorded: pd.DataFrame) -> list[RunSpec]:
     """The selection's seeds or, where none were named, the profile's and every other that has a run of this plan."""
     if selection.seeds is not None:
         return selection.plan(corpora)
