@@ -1,0 +1,74 @@
+"""The command line as real processes, and a small corpus of the user's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without any data folder of the developer's."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWD_")}
+    return {**kept, **extra}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "run_ablations.py"), *map(str, arguments)]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    """Run the command line in an empty folder, with ``AWD_...`` variables as keywords."""
+
+    def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments), cwd=tmp_path, env=environment(**extra), capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+def write_corpus(folder: Path, train_lines: int = 60) -> Path:
+    """A closed vocabulary of eight words in sentences that can be learned."""
+    sentences = ("the cat sat on a mat", "a dog sat on the mat", "the dog saw a cat", "a cat saw the dog")
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", train_lines), ("valid", 20), ("test", 20)):
+        lines = [sentences[(index * index + index // 3) % 4] for index in range(count)]
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "own-text")
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """A profile that trains a variant on the small corpus in a fraction of a second."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        """
+        name: tiny
+        title: seconds on a handful of sentences
+        scale: reduced
+        datasets: [python-docs]
+        seeds: [1]
+        config:
+          model: {embedding_size: 6, hidden_size: 8, num_layers: 2}
+          windows: {length: 10}
+          optimizer: {learning_rate: 5.0, nonmonotone_interval: 1}
+          finetuning: {epochs: 2}
+          training: {epochs: 3, batch_size: 4, valid_batch_size: 4, test_batch_size: 2}
+        """,
+        encoding="utf-8",
+    )
+    return path

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from awd.config import TrainingConfig
+from awd.corpus.batching import batchify, predicted_tokens, require_fit
+from awd.corpus.text import SPLITS, Encoded
+from awd.errors import CorpusError
+
+KEYS = {"train": "batch_size", "valid": "valid_batch_size", "test": "test_batch_size"}
+
+
+@pytest.mark.parametrize(("tokens", "columns"), [(10, 1), (10, 2), (11, 2), (103, 10), (8, 4)])
+def test_columns_read_one_after_the_other_are_the_text_in_order(tokens, columns):
+    batches = batchify(torch.arange(tokens), columns, "train")
+    assert batches.shape == (tokens // columns, columns)
+    assert batches.t().flatten().tolist() == list(range(tokens // columns * columns))
+
+
+def test_time_runs_down_the_rows():
+    assert batchify(torch.arange(6), 2, "train").tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize(("split", "key"), KEYS.items())
+def test_a_split_too_short_to_predict_anything_is_refused(split, key):
+    with pytest.raises(CorpusError) as caught:
+        batchify(torch.arange(19), 10, split)
+    assert str(caught.value).startswith(f"the {split} split has 19 tokens, too few for 10 columns: at least 20 ")
+    assert str(caught.value).endswith(f"a smaller training.{key}")
+    assert len(batchify(torch.arange(20), 10, split)) == 2
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_split_is_checked_against_its_own_batch(split):
+    columns = {"train": 4, "valid": 3, "test": 2}
+    training = TrainingConfig(batch_size=4, valid_batch_size=3, test_batch_size=2)
+    fitting = {name: [0] * 2 * count for name, count in columns.items()}
+    require_fit(Encoded(["a"], **fitting), training)
+    with pytest.raises(CorpusError, match=f"the {split} split"):
+        require_fit(Encoded(["a"], **fitting | {split: fitting[split][1:]}), training)
+
+
+@pytest.mark.parametrize(("tokens", "columns"), [(10, 1), (11, 2), (103, 10)])
+def test_all_but_the_first_of_each_column_are_predicted(tokens, columns):
+    assert predicted_tokens(tokens, columns) == batchify(torch.arange(tokens), columns, "train")[1:].numel()

@@ -1,0 +1,116 @@
+import hashlib
+
+import pytest
+
+from awd.corpus.text import EOS, SPLITS, UNK, Text, encode, make_text, read_file, split_lines
+from awd.errors import CorpusError
+
+
+def make(train: bytes, valid: bytes = b"a b\n", test: bytes = b"a b\n", name: str = "own") -> Text:
+    contents = {"train": train, "valid": valid, "test": test}
+    return make_text(name, contents, {split: f"{name}/{split}.txt" for split in SPLITS})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a b\nc\n", ["a", "b", EOS, "c", EOS]),
+        ("a b\nc", ["a", "b", EOS, "c", EOS]),
+        ("a\n\nb\n", ["a", EOS, EOS, "b", EOS]),
+        (" a\t b \n", ["a", "b", EOS]),
+        ("\n", [EOS]),
+        ("", []),
+    ],
+)
+def test_every_line_ends_in_eos(text, words):
+    assert split_lines(text) == words
+
+
+def test_line_ends_and_byte_order_mark_of_windows_are_no_words():
+    assert make(b"\xef\xbb\xbfa b\r\nc\r\n").train == ["a", "b", EOS, "c", EOS]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("content", [b"", b" \n\n\t\n"])
+def test_an_empty_split_is_refused_by_its_file(split, content):
+    contents = dict.fromkeys(SPLITS, b"a b\n") | {split: content}
+    with pytest.raises(CorpusError, match=rf"^own/{split}\.txt: this split is empty"):
+        make_text("own", contents, {name: f"own/{name}.txt" for name in SPLITS})
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_that_is_not_utf_8_is_refused_by_its_file_and_byte(split):
+    contents = dict.fromkeys(SPLITS, b"a b\n") | {split: b"caf\xe9 a\n"}
+    with pytest.raises(CorpusError, match=rf"^own/{split}\.txt: not UTF-8 text \(byte 3"):
+        make_text("own", contents, {name: f"own/{name}.txt" for name in SPLITS})
+
+
+def test_an_unreadable_file_is_told_by_its_path(tmp_path):
+    missing = tmp_path / "train.txt"
+    with pytest.raises(CorpusError, match="cannot be read") as caught:
+        read_file(missing)
+    assert str(caught.value).startswith(str(missing))
+    missing.write_bytes(b"a\n")
+    assert read_file(missing) == b"a\n"
+
+
+def test_the_digest_depends_on_content_and_not_on_where_it_lies():
+    digest = make(b"a b\n", name="here").sha256
+    assert make(b"a b\n", name="there").sha256 == digest
+    changed = [make(b"b a\n"), make(b"a b\n\n"), make(b"a b\n", valid=b"a\n"), make(b"a b\n", test=b"a\n")]
+    assert len({digest, *(text.sha256 for text in changed)}) == 5
+
+
+def test_the_digest_tells_splits_apart():
+    assert make(b"a\n", valid=b"a b\n").sha256 != make(b"a b\n", valid=b"a\n").sha256
+
+
+def test_the_digest_can_be_computed_from_the_files_own():
+    of_one = hashlib.sha256(b"a b\n").hexdigest()
+    of_splits = "".join(f"{split} {of_one}\n" for split in SPLITS)
+    assert make(b"a b\n").sha256 == hashlib.sha256(of_splits.encode()).hexdigest()
+
+
+def test_a_closed_vocabulary_is_kept_whole():
+    encoded = encode(make(b"a b once\n", valid=b"b a\n", test=b"a\n"))
+    assert encoded.words == ["a", "b", "once", EOS]
+    assert (encoded.train, encoded.valid, encoded.test) == ([0, 1, 2, 3], [1, 0, 3], [0, 3])
+
+
+def test_an_open_vocabulary_learns_unk_from_words_seen_once():
+    encoded = encode(make(b"a b a\nb once\n", valid=b"a new\n"))
+    assert encoded.words == ["a", "b", EOS, UNK]
+    assert [encoded.words[index] for index in encoded.train] == ["a", "b", "a", EOS, "b", UNK, EOS]
+    assert [encoded.words[index] for index in encoded.valid] == ["a", UNK, EOS]
+
+
+def test_an_open_vocabulary_with_unk_of_its_own_keeps_words_seen_once():
+    encoded = encode(make(b"a <unk> once\n", valid=b"new once\n", test=b"a\n"))
+    assert encoded.words == ["a", UNK, "once", EOS]
+    assert [encoded.words[index] for index in encoded.valid] == [UNK, "once", EOS]
+
+
+def test_an_open_vocabulary_with_nothing_to_learn_unk_from_is_refused():
+    with pytest.raises(CorpusError, match="own: valid or test has words that train lacks"):
+        encode(make(b"a a\na a\n", valid=b"new\n"))
+
+
+@pytest.mark.xfail(strict=True, reason="an <eos> that train has once becomes <unk> as words do")
+def test_eos_is_no_rare_word_even_where_train_is_one_line():
+    encoded = encode(make(b"a b once a b\n", valid=b"a new\n"))
+    assert [encoded.words[index] for index in encoded.valid] == ["a", UNK, EOS]
+
+
+def test_the_vocabulary_comes_from_the_tokens_that_are_used():
+    text = make(b"a b\na once\nlater later\n", valid=b"a later\n", test=b"b\n")
+    encoded = encode(text, train_tokens=6)
+    assert len(encoded.train) == 6
+    assert "later" not in encoded.words
+    assert [encoded.words[index] for index in encoded.valid] == ["a", UNK, EOS]
+    assert "later" in encode(text).words
+
+
+def test_more_tokens_than_there_are_cannot_be_used():
+    with pytest.raises(CorpusError, match=r"corpus\.train_tokens: 4 is more than the 3 tokens .* of own"):
+        encode(make(b"a b\n"), train_tokens=4)
+    assert len(encode(make(b"a b\n"), train_tokens=3).train) == 3
