@@ -1,7 +1,7 @@
 """Means, paired differences and rank correlations: pure functions from frames to frames.
 
-Perplexities are compared as logarithms: the log-perplexity is the loss in nats a token, and its change (times 100, about
-a percentage) can be compared between corpora and scales where a change in perplexity cannot.
+Perplexities are compared as logarithms: the log-perplexity is the loss in nats a token, and its change (times 100,
+about a percentage) can be compared between corpora and scales where a change in perplexity cannot.
 """
 
 from __future__ import annotations

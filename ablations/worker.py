@@ -1,4 +1,4 @@
-"""One run in one process: load the corpus, train, store; what goes wrong becomes a recorded status, not an exception."""
+"""One run in one process: load the corpus, train, store; what goes wrong is a recorded status, not an exception."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError
@@ -24,20 +24,11 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 def describe_validation_error(error: ValidationError, schema: type, origin: str) -> str:
     """One line per fault, each ``origin: key: what is wrong, value and what is allowed``."""
-    return "\n".join(_describe(fault, schema, origin) for fault in _without_union_noise(error.errors()))
-
-
-def _without_union_noise(faults: Sequence[Any]) -> list[Any]:
-    # an optional field reports one fault per member of its union; the last path element is then a type name
-    seen: dict[tuple[Any, ...], Any] = {}
-    for fault in faults:
-        key = tuple(part for part in fault["loc"] if isinstance(part, int) or str(part).isidentifier())
-        seen.setdefault(key, fault)
-    return list(seen.values())
+    return "\n".join(_describe(fault, schema, origin) for fault in error.errors())
 
 
 def _describe(fault: Any, schema: type, origin: str) -> str:
-    location = [str(part) for part in fault["loc"] if isinstance(part, int) or str(part).isidentifier()]
+    location = [str(part) for part in fault["loc"]]
     key = ".".join(location) or "(top level)"
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{origin}: {key}: {unknown('key', location[-1], _fields_at(schema, location[:-1]))}"

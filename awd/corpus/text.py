@@ -108,7 +108,7 @@ def encode(text: Text, train_tokens: int | None = None) -> Encoded:
     counts = Counter(train)
     is_open = not (set(text.valid) | set(text.test)) <= counts.keys()
     if is_open and UNK not in counts:
-        train = [word if counts[word] > 1 else UNK for word in train]
+        train = [word if counts[word] > 1 or word == EOS else UNK for word in train]
     words = list(dict.fromkeys(train))  # in order of first use
     ids = {word: index for index, word in enumerate(words)}
     if is_open and UNK not in ids:

@@ -150,7 +150,7 @@ def test_a_data_folder_without_the_corpus_downloads_nothing(cli: CommandLine, tm
 
 def test_no_network(cli: CommandLine, tmp_path: Path) -> None:
     # a proxy that is not there: every request is refused at once, on any machine
-    dead = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     done = cli("data", "ptb", AWD_CACHE_DIR=str(tmp_path / "cache"), no_proxy="", NO_PROXY="", **dead)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

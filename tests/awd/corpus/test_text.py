@@ -95,7 +95,6 @@ def test_an_open_vocabulary_with_nothing_to_learn_unk_from_is_refused():
         encode(make(b"a a\na a\n", valid=b"new\n"))
 
 
-@pytest.mark.xfail(strict=True, reason="an <eos> that train has once becomes <unk> as words do")
 def test_eos_is_no_rare_word_even_where_train_is_one_line():
     encoded = encode(make(b"a b once a b\n", valid=b"a new\n"))
     assert [encoded.words[index] for index in encoded.valid] == ["a", UNK, EOS]

@@ -1,0 +1,27 @@
+# Everything that must hold before a commit; PYTHON=... picks another interpreter
+PYTHON ?= .venv/bin/python
+
+.PHONY: checks lint types test slow format demo reference
+checks: lint types test
+
+lint:
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest -n auto
+
+# what takes more than a minute
+slow:
+	$(PYTHON) -m pytest -m slow
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+# the published runs and their report; runs that are there are kept
+reference:
+	$(PYTHON) run_ablations.py --all --profile demo --results results/reference --reports reports/reference

@@ -1,0 +1,257 @@
+"""The command line as its users meet it: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablations.store import EPOCH_SCHEMA, RUN_SCHEMA
+from tests.ablations.conftest import CommandLine, command, environment
+
+
+def runs(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "runs").set_index("variant")
+
+
+@pytest.fixture
+def arguments(profile: Path, corpus: Path) -> list[object]:
+    return ["--all", "--profile", profile, "--dataset", corpus]
+
+
+def test_the_smoke_profile_goes_all_the_way_and_trains_only_what_is_missing(cli: CommandLine, tmp_path: Path) -> None:
+    arguments = ["--all", "--profile", "smoke", "--results", "R", "--reports", "S"]
+    first = cli(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "[9/9]" in first.stderr
+    stored = runs(tmp_path / "R")
+    assert (stored["status"] == "done").all()
+    assert len(stored) == 9
+    names = {path.name for path in (tmp_path / "S" / "smoke").iterdir()}
+    assert {"table5.md", "table5.csv", "table5.tex"} <= names
+    assert {path.rsplit(".")[-1] for path in names} >= {"png", "pdf"}
+
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "R").rglob("*.parquet")}
+    again = cli(*arguments)
+    assert again.returncode == 0
+    assert "[1/" not in again.stderr
+    assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "R").rglob("*.parquet")}
+
+    (tmp_path / "R" / "runs" / f"{stored.loc['no-ar-tar', 'run_id']}.parquet").unlink()
+    third = cli(*arguments)
+    assert third.returncode == 0
+    assert [line for line in third.stderr.splitlines() if line.startswith("[")] == [
+        line for line in third.stderr.splitlines() if "[1/1] python-docs no-ar-tar" in line
+    ]
+    repeated = runs(tmp_path / "R").loc[stored.index]
+    pd.testing.assert_series_equal(repeated["valid_ppl"], stored["valid_ppl"], check_exact=True)
+    pd.testing.assert_series_equal(repeated["test_ppl"], stored["test_ppl"], check_exact=True)
+
+
+def test_results_do_not_depend_on_jobs(cli: CommandLine, tmp_path: Path, arguments: list[object]) -> None:
+    for jobs in (1, 3):
+        assert cli(*arguments, "--jobs", jobs, "--results", f"R{jobs}").returncode == 0
+    one, three = runs(tmp_path / "R1"), runs(tmp_path / "R3")
+    assert sorted(one["run_id"]) == sorted(three["run_id"])
+    pd.testing.assert_series_equal(one["test_ppl"], three["test_ppl"].loc[one.index], check_exact=True)
+
+
+def test_a_shard_holds_what_it_promises(cli: CommandLine, tmp_path: Path, arguments: list[object]) -> None:
+    assert cli(*arguments).returncode == 0
+    stored = runs(tmp_path / "results")
+    assert set(RUN_SCHEMA.names) == {*stored.columns, "variant"}
+    full = stored.loc["full"]
+    known = full.drop(["error", "averaging_started", "git_commit", "git_dirty"])
+    assert known.notna().all()
+    assert json.loads(full["config"])["model"]["hidden_size"] == 8
+    assert full["label"] == "AWD-LSTM (tied)"
+    assert full["dataset"] == "own-text"
+    epochs = pd.read_parquet(tmp_path / "results" / "epochs" / f"{full['run_id']}.parquet")
+    assert list(epochs.columns) == EPOCH_SCHEMA.names
+    assert full["epochs"] == len(epochs)
+    assert full["valid_ppl"] == epochs["valid_ppl"].min()
+    assert list(epochs["phase"].unique()) == ["train", "finetune"]
+    assert epochs.loc[epochs["phase"] == "finetune", "averaging"].all()
+    assert set(pd.read_parquet(tmp_path / "results" / "epochs")["run_id"]) == set(stored["run_id"])
+
+
+def test_no_finetuning_is_the_full_model_before_its_fine_tuning(
+    cli: CommandLine, tmp_path: Path, arguments: list[object]
+) -> None:
+    assert cli(*arguments).returncode == 0
+    stored = runs(tmp_path / "results")
+    epochs = pd.read_parquet(tmp_path / "results" / "epochs").drop(columns="seconds")
+    full, without = (epochs[epochs["run_id"] == stored.loc[name, "run_id"]] for name in ("full", "no-finetuning"))
+    before = full[full["phase"] == "train"].drop(columns="run_id").reset_index(drop=True)
+    pd.testing.assert_frame_equal(before, without.drop(columns="run_id").reset_index(drop=True), check_exact=True)
+
+
+def test_a_diverged_run_is_recorded_and_the_others_finish(
+    cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        """
+        name: two
+        title: one that works and one that cannot
+        baseline: works
+        variants:
+          - {name: works, label: works}
+          - {name: explodes, label: explodes, overrides: {optimizer: {learning_rate: 1.0e+38, clip_norm: null}}}
+        """,
+        encoding="utf-8",
+    )
+    arguments = ["--all", "--suite", suite, "--profile", profile, "--dataset", corpus]
+    done = cli(*arguments)
+    assert done.returncode == 1
+    stored = runs(tmp_path / "results")
+    assert stored.loc["works", "status"] == "done"
+    assert stored.loc["explodes", "status"] == "diverged"
+    assert "epoch 1, step" in stored.loc["explodes", "error"]
+    assert pd.isna(stored.loc["explodes", "test_ppl"])
+    assert "diverged" in (tmp_path / "reports" / "tiny" / "table5.md").read_text(encoding="utf-8")
+
+    again = cli(*arguments)
+    assert again.returncode == 1, "a recorded failure is never taken for done"
+    assert "explodes seed" not in again.stderr
+    retried = cli(*arguments, "--retry-failed")
+    assert retried.returncode == 1
+    assert "[1/1] own-text explodes seed 1: diverged" in retried.stderr
+    status = cli("status", *arguments[1:])
+    assert status.returncode == 1
+    assert "1 diverged, 1 done" in status.stdout
+
+
+def test_a_dry_run_plans_and_writes_nothing(cli: CommandLine, tmp_path: Path) -> None:
+    done = cli("--all", "--profile", "paper", "--dataset", "ptb", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "24,221,600" in done.stdout
+    assert "43,274,500" in done.stdout
+    assert "9 runs, 9 to train" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_wikitext_2_counts_its_parameters(cli: CommandLine) -> None:
+    done = cli("--all", "--profile", "paper", "--dataset", "wikitext-2", "--dry-run")
+    assert done.stdout.count("33,556,078") == 8
+    assert done.stdout.count("70,072,778") == 1
+
+
+def test_settings_make_other_runs(cli: CommandLine, tmp_path: Path, arguments: list[object]) -> None:
+    some = ["--variants", "full", *arguments[1:]]
+    assert cli(*some).returncode == 0
+    assert cli(*some, "--set", "model.hidden_size=9", "--set", "regularization.weight_decay=1e-6").returncode == 0
+    assert len(pd.read_parquet(tmp_path / "results" / "runs")) == 2
+    assert "model.hidden_size=9" in (tmp_path / "reports" / "tiny" / "table5.md").read_text(encoding="utf-8")
+
+
+def test_seeds_are_replicates_and_the_report_shows_all(
+    cli: CommandLine, tmp_path: Path, arguments: list[object]
+) -> None:
+    some = ["--variants", "full,no-weight-drop", *arguments[1:]]
+    assert cli(*some, "--seeds", "2").returncode == 0
+    assert cli(*some, "--seeds", "5,").returncode == 0
+    stored = pd.read_parquet(tmp_path / "results" / "runs")
+    assert sorted(stored["seed"]) == [1, 1, 2, 2, 5, 5]
+    assert stored.loc[stored["variant"] == "full", "test_ppl"].nunique() == 3
+    table = pd.read_csv(tmp_path / "reports" / "tiny" / "table5.csv")
+    assert set(table.loc[table["variant"] == "full", "n"]) == {3}
+
+
+def test_help_teaches_in_under_a_second(cli: CommandLine) -> None:
+    cli("--help")  # compiles
+    quickest = min(_timed(lambda: cli("run", "--help")) for _ in range(3))
+    assert quickest < 1
+    done = cli("run", "--help")
+    assert done.returncode == 0
+    assert "--dry-run" in done.stdout
+    assert "run --all --profile smoke" in done.stdout
+
+
+def _timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def test_list_and_data_name_what_there_is(cli: CommandLine, corpus: Path) -> None:
+    listed = cli("list").stdout
+    for name in ("table5", "no-weight-drop", "demo", "paper", "smoke", "python-docs", "ptb", "wikitext-2"):
+        assert name in listed
+    checked = cli("data", corpus)
+    assert checked.returncode == 0
+    assert "own-text: train" in checked.stdout
+    assert "vocabulary 9" in checked.stdout
+
+
+def start(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
+    """A sweep in a process group of its own, so that a signal reaches it as Ctrl-C in a terminal would."""
+    return subprocess.Popen(
+        command(*arguments, "--set", "training.epochs=400"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def running(results: Path) -> list[dict[str, object]]:
+    """What is running, once it has an epoch behind it."""
+    found = []
+    for path in (results / "progress").glob("*.json"):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue  # just ended
+    return [entry for entry in found if entry["epoch"]]
+
+
+def test_ctrl_c_keeps_what_had_finished(tmp_path: Path, arguments: list[object]) -> None:
+    results = tmp_path / "results"
+    process = start(tmp_path, *arguments)
+    wait_for(lambda: list((results / "runs").glob("*.parquet")) and running(results))
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted: what had finished is kept" in errors
+    assert "Traceback" not in errors
+    finished = runs(results)
+    assert (finished["status"] == "done").all()
+    wait_for(lambda: not _alive(process.pid), 10)
+    assert not list(results.rglob("*.tmp"))
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_worker_does_not_stop_the_sweep(tmp_path: Path, arguments: list[object]) -> None:
+    results = tmp_path / "results"
+    process = start(tmp_path, "--variants", "full,no-ar-tar,no-weight-drop", "--jobs", 2, *arguments[1:])
+    wait_for(lambda: running(results))
+    os.kill(int(str(running(results)[0]["pid"])), signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert "a worker died while" in errors
+    assert (runs(results)["status"] == "done").all()
+    assert len(runs(results)) == 3

@@ -1,0 +1,112 @@
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from awd.config import ModelConfig, RegularizationConfig
+from awd.dropout import Masks, apply, bernoulli_mask, draw_masks, no_masks
+from awd.streams import Streams
+
+CPU = torch.device("cpu")
+MODEL = ModelConfig(embedding_size=5, hidden_size=7, num_layers=3)
+NOTHING = RegularizationConfig(
+    embedding_dropout=0.0, input_dropout=0.0, hidden_dropout=0.0, output_dropout=0.0, weight_dropout=0.0
+)
+OF_MASK = {
+    "embedding": "embedding_dropout",
+    "input": "input_dropout",
+    "hidden": "hidden_dropout",
+    "output": "output_dropout",
+    "weight": "weight_dropout",
+}
+
+
+def draw(regularization: RegularizationConfig | None = None, streams: Streams | None = None, **kwargs) -> Masks:
+    streams = streams or Streams(0)
+    return draw_masks(MODEL, regularization or RegularizationConfig(), 11, 4, streams=streams, device=CPU, **kwargs)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.4, 0.5, 0.65])
+def test_a_mask_drops_a_share_of_p_and_scales_what_it_keeps(p):
+    mask = bernoulli_mask((400, 500), p, Streams(0)["mask"], CPU, torch.float64)
+    assert set(mask.unique().tolist()) == {0.0, 1 / (1 - p)}
+    # four standard deviations of a share among 200,000
+    assert (mask == 0).double().mean().item() == pytest.approx(p, abs=4 * 0.5 / 200_000**0.5)
+    assert mask.mean().item() == pytest.approx(1, abs=0.01)
+
+
+def test_masks_have_the_shapes_at_which_they_broadcast():
+    masks = draw()
+    assert masks.embedding.shape == (11, 1)
+    assert masks.input.shape == (1, 4, 5)
+    assert [mask.shape for mask in masks.hidden] == [(1, 4, 7), (1, 4, 7)]
+    assert masks.output.shape == (1, 4, 5)
+    assert [mask.shape for mask in masks.weight] == [(28, 7), (28, 7), (20, 5)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_masks_are_the_same_at_every_precision(dtype):
+    masks = draw(dtype=dtype)
+    assert masks.input.dtype == masks.weight[0].dtype == dtype
+    assert torch.equal(masks.weight[0] == 0, draw().weight[0] == 0)
+
+
+def test_masks_are_drawn_anew_for_every_minibatch():
+    streams = Streams(0)
+    first, second = draw(streams=streams), draw(streams=streams)
+    assert not torch.equal(first.weight[0], second.weight[0])
+    assert not torch.equal(first.input, second.input)
+
+
+def test_layers_have_masks_of_their_own():
+    masks = draw()
+    assert not torch.equal(masks.weight[0], masks.weight[1])
+    assert not torch.equal(masks.hidden[0], masks.hidden[1])
+
+
+def test_a_layer_more_leaves_the_masks_of_the_others_as_they_were():
+    deep, shallow = (replace(MODEL, num_layers=layers, tie_weights=False) for layers in (3, 2))
+    both = [(deep, Streams(0)), (shallow, Streams(0))]
+    for _ in range(3):
+        mine, theirs = (
+            draw_masks(sizes, RegularizationConfig(), 11, 4, streams=streams, device=CPU) for sizes, streams in both
+        )
+        assert torch.equal(mine.hidden[0], theirs.hidden[0])
+        assert torch.equal(mine.weight[0], theirs.weight[0])
+        assert torch.equal(mine.weight[1], theirs.weight[1])
+
+
+@pytest.mark.parametrize("name", OF_MASK)
+def test_a_probability_of_zero_has_no_mask_and_leaves_the_others_as_they_were(name):
+    full, without = draw(), draw(replace(RegularizationConfig(), **{OF_MASK[name]: 0.0}))
+    for field in fields(Masks):
+        mine, theirs = (value if isinstance(value, tuple) else (value,) for value in vars_of(field.name, without, full))
+        if field.name == name:
+            assert set(mine) == {None}
+        else:
+            assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+
+
+def vars_of(name: str, *masks: Masks) -> list:
+    return [getattr(mask, name) for mask in masks]
+
+
+def test_nothing_to_drop_draws_nothing():
+    before = torch.get_rng_state()
+    assert draw_masks(MODEL, NOTHING, 11, 4, streams=None, device=CPU) == no_masks(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_streams_masks_come_from_the_global_generator():
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        drawn.append(draw_masks(MODEL, RegularizationConfig(), 11, 4, streams=None, device=CPU).weight[0])
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_no_mask_hands_back_the_values_themselves():
+    values = torch.ones(3)
+    assert apply(None, values) is values
+    assert apply(torch.tensor([0.0, 2.0, 2.0]), values).tolist() == [0, 2, 2]

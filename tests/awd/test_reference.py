@@ -1,0 +1,162 @@
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from awd.config import Config, config_from_dict, override
+from awd.dropout import Masks
+from awd.model import AWDLSTM, detach
+from awd.streams import Streams
+from tests.awd.reference import Result, run_window
+
+VOCABULARY = 9
+
+# Table 5, one thing taken away in each; three of them leave the network as it is
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no fine-tuning": {"finetuning": {"epochs": 0}},
+    "no NT-ASGD": {"optimizer": {"method": "sgd-halving"}, "finetuning": {"epochs": 0}},
+    "no variable sequence lengths": {"windows": {"variable": False}},
+    "no embedding dropout": {"regularization": {"embedding_dropout": 0.0}},
+    "no weight decay": {"regularization": {"weight_decay": 0.0}},
+    "no AR/TAR": {"regularization": {"activation_penalty": 0.0, "temporal_activation_penalty": 0.0}},
+    "full sized embedding": {"model": {"embedding_size": None}},
+    "no weight-dropping": {"regularization": {"weight_dropout": 0.0}},
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    lengths: tuple[int, int]
+    batch: int
+    layers: int
+    tied: bool
+
+
+SHAPES = [
+    Shape(lengths=(5, 7), batch=1, layers=1, tied=True),
+    Shape(lengths=(5, 4), batch=1, layers=3, tied=False),
+    Shape(lengths=(8, 5), batch=3, layers=3, tied=True),
+    Shape(lengths=(6, 5), batch=2, layers=1, tied=False),
+    Shape(lengths=(1, 2), batch=2, layers=2, tied=True),  # a window of one step has no TAR
+]
+
+
+def make(variant: str, shape: Shape) -> tuple[AWDLSTM, Config]:
+    sizes = {"embedding_size": 4, "hidden_size": 6, "num_layers": shape.layers, "tie_weights": shape.tied}
+    base = config_from_dict({"model": sizes, "regularization": {"embedding_dropout": 0.3}}, "the test")
+    config = override(base, VARIANTS[variant], "the test")
+    return AWDLSTM(VOCABULARY, config.model, config.regularization, streams=Streams(1)), config
+
+
+def texts(shape: Shape, config: Config) -> list[torch.Tensor]:
+    """Tokens of two consecutive windows, the last row of each the first of the next."""
+    first, second = shape.lengths if config.windows.variable else (max(shape.lengths),) * 2
+    tokens = torch.randint(VOCABULARY, (first + second + 1, shape.batch), generator=torch.Generator().manual_seed(2))
+    return [tokens[: first + 1], tokens[first:]]
+
+
+def to_numpy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().double().numpy().copy()
+    return None if value is None else [to_numpy(part) for part in value]
+
+
+def masks_to_numpy(masks: Masks) -> Masks:
+    return Masks(**{name: to_numpy(getattr(masks, name)) for name in Masks.__dataclass_fields__})
+
+
+def weights_of(model: AWDLSTM) -> dict[str, np.ndarray]:
+    return {name: to_numpy(parameter) for name, parameter in model.named_parameters()}
+
+
+def reference(model: AWDLSTM, masks: Masks, text: torch.Tensor, state: list) -> Result:
+    strength = model.regularization
+    return run_window(
+        weights_of(model),
+        masks_to_numpy(masks),
+        text[:-1].numpy(),
+        text[1:].numpy(),
+        state,
+        strength.activation_penalty,
+        strength.temporal_activation_penalty,
+    )
+
+
+def assert_agrees(model: AWDLSTM, config: Config, shape: Shape, loss_tolerance: float, gradient_tolerance: float):
+    """Two windows, the state carried from the first to the second on both sides by itself."""
+    state = model.initial_state(shape.batch)
+    expected_state = to_numpy(state)
+    streams = Streams(3)
+    for text in texts(shape, config):
+        masks = model.draw_masks(shape.batch, streams)
+        output = model(text[:-1], state, masks)
+        loss = model.loss(output, text[1:])
+        model.zero_grad()
+        loss.total.backward()
+        expected = reference(model, masks, text, expected_state)
+        for part in ("cross_entropy", "activation", "temporal"):
+            assert getattr(loss, part).item() == pytest.approx(getattr(expected, part), abs=loss_tolerance), part
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        assert gradients.keys() == expected.gradients.keys()
+        for name, gradient in gradients.items():
+            np.testing.assert_allclose(
+                to_numpy(gradient), expected.gradients[name], rtol=0, atol=gradient_tolerance, err_msg=name
+            )
+        state, expected_state = detach(output.state), expected.state
+        for mine, theirs in zip(to_numpy(state), expected_state, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=loss_tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_its_equations_in_double_precision(variant, shape):
+    model, config = make(variant, shape)
+    assert_agrees(model.double(), config, shape, loss_tolerance=1e-9, gradient_tolerance=1e-7)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_its_equations_in_single_precision(variant, shape):
+    model, config = make(variant, shape)
+    # float32 has seven digits: losses of about 2, gradients below 1
+    assert_agrees(model, config, shape, loss_tolerance=2e-6, gradient_tolerance=2e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_reference_has_the_gradients_of_its_finite_differences(shape):
+    model, config = make("full", shape)
+    text, _ = texts(shape, config)
+    masks = masks_to_numpy(model.draw_masks(shape.batch, Streams(3)))
+    state = [(0.1 * hidden + 0.1, cell - 0.2) for hidden, cell in to_numpy(model.initial_state(shape.batch))]
+    weights = weights_of(model)
+
+    def total() -> float:
+        return run_window(weights, masks, text[:-1].numpy(), text[1:].numpy(), state, 2.0, 1.0).total
+
+    gradients = run_window(weights, masks, text[:-1].numpy(), text[1:].numpy(), state, 2.0, 1.0).gradients
+    draw, step = np.random.default_rng(0), 1e-6
+    for name, weight in weights.items():
+        for _ in range(6):
+            place = tuple(int(draw.integers(size)) for size in weight.shape)
+            value = weight[place]
+            weight[place] = value + step
+            above = total()
+            weight[place] = value - step
+            below = total()
+            weight[place] = value
+            assert gradients[name][place] == pytest.approx((above - below) / (2 * step), abs=1e-8), (name, place)
+
+
+def test_the_parts_that_a_variant_takes_away_are_gone():
+    shape = SHAPES[2]
+    penalties, embedding, weight = (
+        make(name, shape)[0] for name in ("no AR/TAR", "no embedding dropout", "no weight-dropping")
+    )
+    text = torch.zeros(5, 3, dtype=torch.long)
+    loss = penalties.loss(penalties(text, penalties.initial_state(3)), text)
+    assert loss.activation.item() == loss.temporal.item() == 0
+    assert embedding.draw_masks(3).embedding is None
+    assert weight.draw_masks(3).weight == (None, None, None)
