@@ -13,7 +13,7 @@ import pandas as pd
 from ablations.plan import Corpus, RunSpec, make_plan
 from ablations.profile import Profile
 from ablations.report.data import ReportData, join_epochs, join_runs
-from ablations.store import DIVERGED, DONE, FAILED, Store
+from ablations.store import DIVERGED, DONE, FAILED, RUN_SCHEMA, Store
 from ablations.suite import Suite, Variant, load_published, load_suite
 
 # changes in log-perplexity x 100, near the paper's but not in its order
@@ -90,8 +90,7 @@ def write_run(store: Store, spec: RunSpec, status: str = DONE) -> None:
     epochs = list(_curve(spec, level, draw))
     averaging = next((row["epoch"] - 1 for row in epochs if row["phase"] == "train" and row["averaging"]), None)
     row: dict[str, Any] = {
-        name: getattr(spec, name)
-        for name in "run_id suite profile dataset corpus_sha256 variant label seed engine precision".split()
+        name: getattr(spec, name) for name in RUN_SCHEMA.names if hasattr(spec, name) and name != "config"
     }
     row |= {"config": spec.config_json, "device": "cpu", "torch_version": "2.13.0", "status": status}
     row |= {"finished_at": "2026-01-01T00:00:00+00:00", "seconds": 61.0, "epochs": len(epochs)}
@@ -101,7 +100,8 @@ def write_run(store: Store, spec: RunSpec, status: str = DONE) -> None:
         row["parameters"] = PARAMETERS.get(spec.variant, PARAMETERS["full"])
     else:
         epochs = epochs[:9] if status == DIVERGED else []
-        row["error"] = "loss not finite in phase train, epoch 10, step 3" if status == DIVERGED else "Traceback\nOSError: x"
+        not_finite = "loss not finite in phase train, epoch 10, step 3"
+        row["error"] = not_finite if status == DIVERGED else "Traceback\nOSError: disk full"
     store.write(row, epochs)
 
 
