@@ -132,15 +132,15 @@ def run(
         print_plan(selection, _store(results), stdout)
         return
     try:
-        _train(selection, results, jobs, device, force, retry_failed)
+        all_done = _train(selection, results, jobs, device, force, retry_failed)
     except KeyboardInterrupt:
         _say("interrupted: what had finished is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
-    data = _collect(selection, results, reference)
+    data = _collect(selection, results, reference, other_seeds=True)
     if (data.runs["status"] == "done").any():
         _render(data, results, reports)
         _show(data, results)
-    if not (data.runs["status"] == "done").all():
+    if not all_done:
         stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
         raise typer.Exit(SOME_FAILED)
 
@@ -165,7 +165,7 @@ def report(
     from ablations.selection import select
 
     selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
-    _render(_collect(selection, results, reference), results, reports)
+    _render(_collect(selection, results, reference, other_seeds=seeds is None), results, reports)
 
 
 @app.command()
@@ -187,7 +187,7 @@ def compare(
     from ablations.selection import select
 
     selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
-    _show(_collect(selection, results, reference), results)
+    _show(_collect(selection, results, reference, other_seeds=seeds is None), results)
 
 
 @app.command("list")
@@ -257,7 +257,8 @@ def _store(results: Path) -> Store:
     return Store(results)
 
 
-def _train(selection: Selection, results: Path, jobs: int, device: str, force: bool, retry_failed: bool) -> None:
+def _train(selection: Selection, results: Path, jobs: int, device: str, force: bool, retry_failed: bool) -> bool:
+    """Train what is missing; returns whether all that was asked for is done."""
     from ablations.plan import Corpus
     from ablations.runner import Options, run_plan
     from ablations.selection import require_fit
@@ -268,13 +269,16 @@ def _train(selection: Selection, results: Path, jobs: int, device: str, force: b
     require_fit(selection, texts)
     corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
     options = Options(jobs, resolved, selection.data_dir, force, retry_failed)
-    run_plan(selection.plan(corpora), _store(results), options, stderr)
+    plan = selection.plan(corpora)
+    run_plan(plan, _store(results), options, stderr)
+    statuses = _store(results).statuses()
+    return all(statuses.get(spec.run_id) == "done" for spec in plan)
 
 
-def _collect(selection: Selection, results: Path, reference: Path) -> ReportData:
+def _collect(selection: Selection, results: Path, reference: Path, other_seeds: bool) -> ReportData:
     from ablations.report.collect import collect
 
-    return collect(selection, _store(results), _store(reference))
+    return collect(selection, _store(results), _store(reference), other_seeds=other_seeds)
 
 
 def _render(data: ReportData, results: Path, reports: Path) -> None:

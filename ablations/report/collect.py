@@ -15,21 +15,26 @@ from awd.corpus import corpus_identity
 from awd.errors import CorpusError, InputError
 
 
-def collect(selection: Selection, store: Store, reference: Store | None = None) -> ReportData:
+def collect(
+    selection: Selection, store: Store, reference: Store | None = None, *, other_seeds: bool = True
+) -> ReportData:
     """Match the recorded runs with the plan.
 
     Args:
         reference: a store whose runs are set beside, if it has any of this plan.
+        other_seeds: show every other seed, too, that has a run of this plan.
 
     Raises:
         StoreError: a shard cannot be read.
     """
     recorded = store.runs()
     corpora, notes = _recorded_corpora(selection, recorded)
-    plan = _plan_with_recorded_seeds(selection, corpora, recorded)
+    plan = _plan(selection, corpora, recorded, other_seeds)
     runs = join_runs(plan, recorded)
     of_profile = recorded["profile"] == selection.profile.name
-    stale = recorded[of_profile & ~recorded["run_id"].isin(runs["run_id"]) & _asked_for(selection, recorded)]
+    stale = recorded[
+        of_profile & ~recorded["run_id"].isin(runs["run_id"]) & _asked_for(selection, recorded, other_seeds)
+    ]
     beside = None
     if reference is not None and reference.root.resolve() != store.root.resolve():
         beside, reference_notes = _reference(selection, reference)
@@ -62,11 +67,11 @@ def require_finished(data: ReportData, results: Path) -> None:
         )
 
 
-def _asked_for(selection: Selection, recorded: pd.DataFrame) -> pd.Series[bool]:
+def _asked_for(selection: Selection, recorded: pd.DataFrame, other_seeds: bool) -> pd.Series[bool]:
     """Leave out what was only not asked for, such as another seed or variant: it is not stale."""
     asked = recorded["dataset"].isin([dataset_name(source) for source in selection.datasets])
-    if selection.seeds is not None:
-        asked &= recorded["seed"].isin(selection.seeds)
+    if not other_seeds:
+        asked &= recorded["seed"].isin(_asked_seeds(selection))
     if selection.variants is not None:
         asked &= recorded["variant"].isin(selection.variants)
     return asked
@@ -93,16 +98,19 @@ def _recorded_corpora(selection: Selection, recorded: pd.DataFrame) -> tuple[lis
     return corpora, notes
 
 
-def _plan_with_recorded_seeds(selection: Selection, corpora: list[Corpus], recorded: pd.DataFrame) -> list[RunSpec]:
-    """The selection's seeds or, where none were named, the profile's and every other that has a run of this plan."""
-    if selection.seeds is not None:
-        return selection.plan(corpora)
+def _asked_seeds(selection: Selection) -> tuple[int, ...]:
+    return selection.profile.seeds if selection.seeds is None else selection.seeds
+
+
+def _plan(selection: Selection, corpora: list[Corpus], recorded: pd.DataFrame, other_seeds: bool) -> list[RunSpec]:
+    asked = _asked_seeds(selection)
+    if not other_seeds:
+        return selection.plan(corpora, asked)
     of_profile = recorded[recorded["profile"] == selection.profile.name]
-    seeds = list(dict.fromkeys([*selection.profile.seeds, *sorted(of_profile["seed"])]))
-    plan = selection.plan(corpora, seeds)
+    plan = selection.plan(corpora, list(dict.fromkeys([*asked, *sorted(of_profile["seed"])])))
     known = set(recorded["run_id"])
     with_runs = {(spec.dataset, spec.seed) for spec in plan if spec.run_id in known}
-    return [spec for spec in plan if spec.seed in selection.profile.seeds or (spec.dataset, spec.seed) in with_runs]
+    return [spec for spec in plan if spec.seed in asked or (spec.dataset, spec.seed) in with_runs]
 
 
 def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | None, list[str]]:
@@ -111,7 +119,7 @@ def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | N
         corpora, notes = _recorded_corpora(selection, recorded)
     except CorpusError:
         return None, []
-    runs = join_runs(_plan_with_recorded_seeds(selection, corpora, recorded), recorded)
+    runs = join_runs(_plan(selection, corpora, recorded, other_seeds=True), recorded)
     if not (runs["status"] == DONE).any():
         return None, []
     return runs, [note.replace("The runs are", "The reference runs are") for note in notes]

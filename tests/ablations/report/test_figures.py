@@ -1,0 +1,148 @@
+"""Figures draw what the frame holds: checked on the drawn data, not on pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ablations.report.figures import draw
+from ablations.report.figures.curves import mean_curve, with_steps
+from ablations.report.figures.style import WIDTH
+from ablations.report.frame import comparison_frame
+from tests.ablations.report.synthetic import report_data, user_suite
+
+
+@pytest.fixture(scope="module")
+def figures(demo):
+    return draw(demo)
+
+
+def lines(axes, label):
+    """The data of every line of that label, missing values left out."""
+    found = [np.column_stack(line.get_data()) for line in axes.get_lines() if line.get_label() == label]
+    return [data[np.isfinite(data.astype(float)).all(axis=1)] for data in found]
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def panel(figure, label):
+    return next(axes for axes in figure.axes if axes.get_title(loc="left") == label)
+
+
+def test_the_differences_show_every_seed_the_mean_and_the_paper(figures, demo):
+    axes = figures["differences"].axes[0]
+    frame = comparison_frame(demo).set_index("variant")
+    (ours,), (paper,), (seeds,) = lines(axes, "ours"), lines(axes, "paper"), lines(axes, "seeds")
+    assert len(ours) == 6  # eight rows, one diverged, one missing
+    assert len(paper) == 8
+    assert len(seeds) == frame["pairs"].sum() == 16
+    assert sorted(ours[:, 0]) == pytest.approx(sorted(100 * frame["valid_log_difference"].dropna()))
+    assert sorted(paper[:, 0]) == pytest.approx(sorted(100 * frame["published_valid_log_difference"].dropna()))
+
+
+def test_rows_of_the_differences_are_in_the_papers_order(figures):
+    axes = figures["differences"].axes[0]
+    named = [label.get_text() for label in axes.get_yticklabels()]
+    assert named[:3] == ["– weight-dropping", "– full sized embedding", "– NT-ASGD"]
+    (paper,) = lines(axes, "paper")
+    by_height = paper[np.argsort(-paper[:, 1]), 0]
+    assert list(by_height) == sorted(by_height, reverse=True)
+
+
+def test_rows_without_a_result_say_why(figures):
+    assert sorted(texts(figures["differences"])) == ["diverged", "missing"]
+    assert sorted(texts(figures["curves"])) == ["diverged", "missing"]
+
+
+def test_an_interval_of_two_seeds_is_cut_with_an_arrow(tmp_path):
+    axes = draw(report_data(tmp_path, seeds=2))["differences"].axes[0]
+    arrows = [line for line in axes.get_lines() if line.get_marker() in ("<", ">")]
+    assert arrows
+    (seeds,) = lines(axes, "seeds")
+    low, high = axes.get_xlim()
+    assert low < seeds[:, 0].min() < seeds[:, 0].max() < high < 40
+
+
+def test_a_single_seed_is_drawn_once(tmp_path):
+    axes = draw(report_data(tmp_path, seeds=1))["differences"].axes[0]
+    assert len(lines(axes, "ours")[0]) == 8
+    assert lines(axes, "seeds") == []
+
+
+def test_small_runs_say_so_in_every_figure(figures, paper):
+    for figure in figures.values():
+        titles = [axes.get_title(loc="left") for axes in figure.axes]
+        titles += [block.get_suptitle() for block in figure.subfigs]
+        assert any("scaled down (demo)" in title for title in titles)
+    assert "scaled down" not in " ".join(axes.get_title(loc="left") for axes in draw(paper)["ranks"].axes)
+
+
+def test_the_curves_have_a_panel_a_variant_with_all_seeds_and_their_mean(figures, demo):
+    visible = [axes for axes in figures["curves"].axes if axes.get_visible()]
+    assert len(visible) == 8
+    axes = panel(figures["curves"], "– weight-dropping")
+    assert len(lines(axes, "seed")) == 6  # three of the full model
+    full, ours = lines(axes, "mean")
+    assert axes.get_yscale() == "log"
+    epochs = demo.epochs[demo.epochs["variant"].eq("no-weight-drop")]
+    last = epochs[epochs["phase"].eq("finetune") & epochs["epoch"].eq(12)]
+    assert ours[-1].tolist() == pytest.approx([36, last["valid_ppl"].mean()])
+    assert len(full) == 36
+
+
+def test_the_curves_mark_where_averaging_starts(figures, demo):
+    axes = panel(figures["curves"], "– weight-dropping")
+    started = demo.runs.loc[demo.runs["variant"].eq("no-weight-drop"), "averaging_started"]
+    marks = [data[0, 0] for data in lines(axes, "averaging")]
+    assert sorted(marks) == sorted(started + 0.5)
+    assert lines(panel(figures["curves"], "– NT-ASGD"), "averaging") == []
+
+
+def test_a_mean_ends_where_the_first_seed_ends(demo):
+    epochs = with_steps(demo)
+    full = epochs[epochs["variant"].eq("full")]
+    shortened = full[~(full["seed"].eq(2) & full["step"].gt(30))]
+    assert mean_curve(shortened).index.tolist() == list(range(1, 31))
+    assert mean_curve(epochs[epochs["variant"].eq("no-ntasgd")]).empty  # all diverged
+
+
+def test_the_slopes_join_both_orders(figures, demo):
+    axes = figures["ranks"].axes[0]
+    slopes = [np.asarray(line.get_ydata()) for line in axes.get_lines()]
+    assert len(slopes) == 6
+    assert sorted(slope[0] for slope in slopes) == sorted(slope[1] for slope in slopes) == [1, 2, 3, 4, 5, 6]
+    assert "Spearman ρ = 0." in axes.get_title(loc="left")
+    assert "6 rows" in axes.get_title(loc="left")
+
+
+def test_two_data_sets_have_a_panel_each(paper):
+    found = draw(paper)
+    assert len(found["differences"].axes) == len(found["ranks"].axes) == 2
+    assert len(found["curves"].subfigs) == 2
+
+
+@pytest.mark.parametrize("variants", [2, 12])
+def test_suites_of_the_users_own_are_drawn_without_ranks(tmp_path, variants):
+    data = report_data(tmp_path, suite=user_suite(variants, "– costs $5 & more, with a really very long name"), seeds=2)
+    found = draw(data)
+    assert list(found) == ["differences", "curves"]
+    (ours,) = lines(found["differences"].axes[0], "ours")
+    assert len(ours) == variants - 1
+
+
+def test_without_a_baseline_only_curves_are_left(tmp_path):
+    data = report_data(tmp_path, without=[("full", 1)], seeds=1)
+    assert list(draw(data)) == ["curves"]
+
+
+def test_nothing_is_drawn_beyond_the_edges(figures, paper, tmp_path):
+    wide = draw(report_data(tmp_path, suite=user_suite(4)))
+    for figure in [*figures.values(), *draw(paper).values(), *wide.values()]:
+        assert figure.get_figwidth() == WIDTH
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()  # inches
+        assert box.x0 > -0.02
+        assert box.x1 < WIDTH + 0.02
+        assert box.y1 < figure.get_figheight() + 0.02

@@ -1,0 +1,229 @@
+"""Tables hold what the runs gave, keep rows without a result, and never set a small run against the paper's numbers."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ablations.report.formats import count, latex, markdown, number
+from ablations.report.frame import comparable, comparison_frame
+from ablations.report.tables import csv_text, latex_text, markdown_page, table_rows, terminal_table
+from ablations.suite import Suite, Variant
+from tests.ablations.report.synthetic import report_data, stale_runs, user_suite
+
+
+def rows_of(data, dataset="python-docs"):
+    return table_rows(data, comparison_frame(data), dataset).set_index("variant")
+
+
+def terminal_text(data, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal_table(data))
+    return console.file.getvalue()
+
+
+def test_rows_are_the_suites_in_its_order(demo):
+    assert list(rows_of(demo).index) == [variant.label for variant in demo.suite.variants]
+
+
+def test_cells_are_the_means_of_the_finished_runs(demo):
+    row = rows_of(demo).loc["– weight-dropping"]
+    runs = demo.runs[demo.runs["variant"].eq("no-weight-drop")]
+    assert row["valid"] == f"{runs['valid_ppl'].mean():.2f} ± {runs['valid_ppl'].std():.2f}"
+    assert row["n"] == "3"
+    assert row["parameters"] == "351 k"
+    assert re.fullmatch(r"\+\d+\.\d \[\+\d+\.\d, \+\d+\.\d\]", row["100 Δ log test"])
+    assert row["paper 100 Δ log"] == "+17.0 / +18.4"
+
+
+def test_a_row_without_a_result_stays_and_says_why(demo):
+    rows = rows_of(demo)
+    assert rows.loc["– NT-ASGD", ["n", "valid", "test", "Δ valid"]].tolist() == [
+        "0 (3 diverged)",
+        "diverged",
+        "diverged",
+        "–",
+    ]
+    assert rows.loc["– AR/TAR", ["n", "valid", "test", "parameters"]].tolist() == ["0 (3 missing)", "–", "–", "–"]
+    assert rows.loc["– weight decay", "n"] == "2 (1 missing)"
+    assert rows.loc["– fine-tuning", "n"] == "2 (1 failed)"
+
+
+def test_a_single_run_has_neither_spread_nor_interval(paper):
+    row = rows_of(paper, "ptb").loc["– weight-dropping"]
+    assert re.fullmatch(r"\d+\.\d\d", row["valid"])
+    assert re.fullmatch(r"\+\d+\.\d", row["100 Δ log valid"])
+
+
+def test_perplexities_are_set_against_the_papers_only_at_the_papers_own_setting(paper, demo):
+    assert "ours − paper" in rows_of(paper, "ptb")
+    assert "ours − paper" not in rows_of(demo)
+    assert not comparable(replace(paper, settings=("optimizer.learning_rate=20",)), "ptb")
+    assert not comparable(replace(paper, published=None), "ptb")
+    frame = comparison_frame(paper).set_index(["dataset", "variant"]).loc[("wikitext-2", "full")]
+    assert frame["valid_minus_published"] == pytest.approx(frame["valid_mean"] - 68.6)
+    assert comparison_frame(demo)["valid_minus_published"].isna().all()
+
+
+def test_a_corpus_that_the_paper_lacks_is_compared_with_its_first_column(paper, tmp_path):
+    data = report_data(tmp_path, scale="paper", datasets=["python-docs"], seeds=1)
+    frame = comparison_frame(data)
+    assert set(frame["published_dataset"]) == {"ptb"}
+    assert frame["valid_minus_published"].isna().all()
+    assert "the point of comparison for python-docs" in markdown_page(data)
+    assert set(comparison_frame(paper)["published_dataset"]) == {"ptb", "wikitext-2"}
+
+
+@pytest.mark.parametrize("write", [markdown_page, latex_text, terminal_text])
+def test_every_table_of_a_small_run_says_that_it_is_scaled_down(demo, paper, write):
+    # the terminal breaks lines
+    text = " ".join(write(demo).split())
+    assert "Scaled-down run on python-docs, profile demo: not the paper's setting" in text
+    assert "Scaled-down" not in write(paper)
+
+
+def test_the_paper_profile_with_options_is_not_the_papers_setting(paper):
+    page = markdown_page(replace(paper, settings=("optimizer.learning_rate=20",)))
+    assert "The paper's profile with --set options in force on ptb: not the paper's setting" in page
+    assert "ours − paper" not in page
+
+
+@pytest.mark.parametrize("write", [markdown_page, latex_text])
+def test_the_caption_says_what_was_run(demo, write):
+    text = write(demo)
+    for part in [
+        "every row in minutes on a laptop",
+        "3 seeds (1, 2, 3)",
+        "model.hidden",
+        "device cpu",
+        "fp32",
+        "2.13.0",
+    ]:
+        assert part in text
+    assert "ac0ffeeac0ff)" in text  # the corpus
+    assert "The corpus is another machine's." in text
+    assert "19 of 27 runs finished, 1 failed, 3 diverged, 4 missing." in text
+    assert "Spearman" in text
+
+
+def test_failed_runs_and_stale_ones_are_listed_and_long_lists_cut(demo):
+    page = markdown_page(demo)
+    assert "- python-docs no-ntasgd seed 1: diverged: loss not finite in phase train, epoch 10, step 3" in page
+    assert "- python-docs no-finetuning seed 3: failed: OSError: disk full" in page
+    assert "stale: 3 recorded runs of this profile belong to another configuration" in page
+    page = markdown_page(replace(demo, stale=stale_runs(25)))
+    assert "seed 19\n- and 5 more\n" in page
+    assert "stale: 25 recorded runs" in terminal_text(demo).replace("3", "25")
+    assert "stale" not in markdown_page(replace(demo, stale=stale_runs(0)))
+
+
+def test_a_reference_stands_beside_when_there_is_one(demo, tmp_path):
+    data = replace(demo, reference=report_data(tmp_path).runs)
+    cell = rows_of(data).loc["– AR/TAR", "reference valid / test"]
+    assert re.fullmatch(r"\d+\.\d\d / \d+\.\d\d", cell)
+    assert "reference" in terminal_text(data, 120)
+    assert not any("reference" in column for column in rows_of(demo).columns)
+
+
+def test_the_csv_reads_back_to_the_last_digit(demo, paper):
+    for data in (demo, paper):
+        read = pd.read_csv(io.StringIO(csv_text(data)))
+        frame = comparison_frame(data)
+        assert len(read) == len(frame) == 9 * frame["dataset"].nunique()
+        pd.testing.assert_frame_equal(read[frame.columns], frame, check_dtype=False, check_exact=True)
+
+
+def test_markdown_has_a_table_a_data_set(paper):
+    page = markdown_page(paper)
+    assert re.findall(r"^## .*$", page, re.MULTILINE) == ["## Penn Treebank", "## WikiText-2"]
+    assert len(re.findall(r"^\|:-", page, re.MULTILINE)) == 2
+    widths = {line.count("|") for line in page.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_the_terminal_table_fits_eighty_columns(demo):
+    text = terminal_text(demo)
+    assert "351 k" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_labels_that_hold_special_characters_stay_in_their_cells(tmp_path):
+    nasty = r"50% of a_b & {c} $d #1 ~ ^ \e <f> | g"
+    suite = Suite("odd_name", 'What "100%" is', "base", (Variant("base", "Base"), Variant("v1", nasty)))
+    data = report_data(tmp_path, suite=suite, seeds=1)
+    table = [line for line in markdown_page(data).splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert nasty.split()[0] in terminal_text(data)
+    text = latex_text(data)
+    row = next(line for line in text.splitlines() if line.startswith(r"50\%"))
+    assert row.count(" & ") == text.split("begin{tabular}{")[1].split("}")[0].count("r")
+    assert "``100\\%''" in text
+    assert unescaped(text) == []
+
+
+def unescaped(text: str) -> list[str]:
+    """Special characters that LaTeX would trip over, outside commands, arguments and mathematics."""
+    for line in (body := text.splitlines()):
+        assert line.isascii(), line
+    cells = [line for line in body if line.endswith(r"\\")]
+    caption = [line for line in body if line.startswith(r"\caption")]
+    plain = re.sub(
+        r"\$\\?[a-z-]+\$|\\text\w+\{\}|\\[&%$#_{}]|\\\\$| & |\\caption|", "", "\n".join(cells), flags=re.I | re.M
+    )
+    plain += re.sub(
+        r"\$\\?[a-z-]+\$|\\text\w+\{\}|\\[&%$#_{}]|^\\caption\{|\}$", "", "\n".join(caption), flags=re.I | re.M
+    )
+    return re.findall(r"[&%$#_{}~^\\<>|]", plain)
+
+
+def test_latex_is_a_booktabs_table_with_nothing_left_to_escape(demo, paper):
+    for data, tables in ((demo, 1), (paper, 2)):
+        text = latex_text(data)
+        for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}", r"\end{table*}", r"\caption{"):
+            assert text.count(part) == tables
+        assert unescaped(text) == []
+        assert text.count("{") == text.count("}")
+        columns = len(re.search(r"begin\{tabular\}\{(l r*|lr*)\}", text)[1])
+        cells = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert {line.count(" & ") for line in cells} == {columns - 1}
+    assert "\n-- NT-ASGD & " in latex_text(demo)
+
+
+def test_without_published_numbers_there_is_nothing_of_the_paper(tmp_path):
+    data = report_data(tmp_path, suite=user_suite(3), seeds=2)
+    assert not any("paper" in column for column in rows_of(data).columns)
+    assert "Spearman" not in markdown_page(data)
+
+
+def test_without_a_baseline_there_are_means_but_no_differences(tmp_path):
+    data = report_data(tmp_path, without=[("full", seed) for seed in (1, 2)], seeds=2)
+    row = rows_of(data).loc["– weight-dropping"]
+    assert row["Δ valid"] == "–"
+    assert row["valid"] != "–"
+    assert "No run of the baseline full is finished: no differences." in markdown_page(data)
+
+
+def test_a_part_of_the_suite_makes_a_part_of_the_table(demo):
+    runs = demo.runs[demo.runs["variant"].isin(["full", "no-weight-drop"])]
+    assert list(rows_of(replace(demo, runs=runs)).index) == ["AWD-LSTM (tied)", "– weight-dropping"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(24_221_600, "24.2 M"), (351_240, "351 k"), (999_600, "1.0 M"), (6_240, "6.2 k"), (812, "812")]
+)
+def test_counts_are_short(value, text):
+    assert count(value) == text
+    assert count(float("nan")) == "–"
+
+
+def test_numbers_have_a_minus_sign_and_no_negative_zero():
+    assert number(-1.25, 1) == "−1.2"
+    assert number(-0.001, 1, signed=True) == "+0.0"
+    assert latex("– a ± 1") == r"-- a $\pm$ 1"
+    assert markdown("a|b\nc") == r"a\|b c"

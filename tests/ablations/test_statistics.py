@@ -1,0 +1,141 @@
+"""Means, paired differences, intervals and ranks, against numbers worked by hand and SciPy's own tests."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ablations.statistics import rank_correlations, seed_differences, summarise, summarise_differences
+
+
+def runs_frame(*rows: tuple[str, int, str | None, float]) -> pd.DataFrame:
+    """Rows of variant, seed, status and validation perplexity; the test's is ten less."""
+    frame = pd.DataFrame(rows, columns=["variant", "seed", "status", "valid_ppl"])
+    done = frame["status"].eq("done")
+    frame["valid_ppl"] = frame["valid_ppl"].where(done)
+    return frame.assign(dataset="text", test_ppl=frame["valid_ppl"] - 10, parameters=np.where(done, 24_221_600, np.nan))
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    return runs_frame(
+        ("full", 1, "done", 100.0),
+        ("full", 2, "done", 104.0),
+        ("full", 3, "done", 108.0),
+        ("less", 1, "done", 110.0),
+        ("less", 2, "done", 114.4),
+        ("less", 3, "diverged", math.nan),
+        ("once", 1, "failed", math.nan),
+        ("once", 2, None, math.nan),
+        ("once", 3, "done", 120.0),
+        ("never", 1, "diverged", math.nan),
+        ("never", 2, None, math.nan),
+        ("never", 3, None, math.nan),
+    )
+
+
+def test_mean_and_sd_are_over_finished_runs(runs):
+    found = summarise(runs).set_index("variant")
+    assert list(found.index) == ["full", "less", "once", "never"]
+    assert found.loc["full", ["n", "valid_mean", "valid_sd", "test_mean"]].tolist() == [3, 104.0, 4.0, 94.0]
+    assert found.loc["less", "valid_mean"] == pytest.approx(112.2)
+    assert found.loc["less", "valid_sd"] == pytest.approx(4.4 / math.sqrt(2))
+    assert found.loc["full", "parameters"] == 24_221_600
+
+
+def test_one_run_has_no_spread_and_none_has_no_mean(runs):
+    found = summarise(runs).set_index("variant")
+    assert found.loc["once", "valid_mean"] == 120.0
+    assert math.isnan(found.loc["once", "valid_sd"])
+    assert found.loc["never", ["valid_mean", "test_sd", "parameters"]].isna().all()
+
+
+def test_what_is_not_finished_is_counted_by_its_kind(runs):
+    counts = summarise(runs).set_index("variant")[["planned", "n", "failed", "diverged", "missing"]]
+    assert counts.loc["once"].tolist() == [3, 1, 1, 0, 1]
+    assert counts.loc["never"].tolist() == [3, 0, 0, 1, 2]
+
+
+def test_differences_are_paired_by_seed(runs):
+    pairs = seed_differences(runs, "full")
+    assert pairs[["variant", "seed"]].to_numpy().tolist() == [["less", 1], ["less", 2], ["once", 3]]
+    assert pairs["valid_difference"].tolist() == pytest.approx([10.0, 10.4, 12.0])
+    assert pairs["valid_log_difference"].tolist() == pytest.approx([math.log(1.1)] * 2 + [math.log(120 / 108)])
+    assert pairs["test_difference"].tolist() == pytest.approx([10.0, 10.4, 12.0])
+
+
+def test_pairs_never_cross_data_sets(runs):
+    both = pd.concat([runs, runs.assign(dataset="other", valid_ppl=runs["valid_ppl"] * 2)])
+    found = summarise_differences(seed_differences(both, "full")).set_index(["dataset", "variant"])
+    assert found.loc[("text", "less"), "valid_difference"] == pytest.approx(10.2)
+    assert found.loc[("other", "less"), "valid_difference"] == pytest.approx(20.4)
+
+
+def test_the_interval_is_that_of_a_paired_t_test():
+    ours, base = [110.0, 115.0, 123.0, 109.0], [100.0, 103.0, 108.0, 101.0]
+    rows = [("full", seed, "done", value) for seed, value in enumerate(base)]
+    rows += [("less", seed, "done", value) for seed, value in enumerate(ours)]
+    found = summarise_differences(seed_differences(runs_frame(*rows), "full")).iloc[0]
+    expected = stats.ttest_rel(np.log(ours), np.log(base)).confidence_interval(0.95)
+    assert (found["valid_log_low"], found["valid_log_high"]) == pytest.approx((expected.low, expected.high))
+    assert found["valid_log_sd"] == pytest.approx(np.std(np.log(ours) - np.log(base), ddof=1))
+    assert found["pairs"] == 4
+
+
+def test_two_pairs_have_the_interval_worked_by_hand():
+    # differences of 0.1 and 0.3: mean 0.2, sd 0.1414, so 12.7062 * 0.1414 / sqrt(2) = 1.27062 to each side
+    rows = [("full", seed, "done", 100.0) for seed in (1, 2)]
+    rows += [("less", 1, "done", 100 * math.exp(0.1)), ("less", 2, "done", 100 * math.exp(0.3))]
+    found = summarise_differences(seed_differences(runs_frame(*rows), "full")).iloc[0]
+    assert found["valid_log_difference"] == pytest.approx(0.2)
+    assert found["valid_log_high"] - 0.2 == pytest.approx(1.27062, abs=1e-5)
+
+
+def test_one_pair_has_no_interval_and_equal_pairs_have_one_of_no_width(runs):
+    found = summarise_differences(seed_differences(runs, "full")).set_index("variant")
+    assert found.loc["once", ["valid_log_sd", "valid_log_low", "valid_log_high"]].isna().all()
+    low, high = found.loc["less", ["valid_log_low", "valid_log_high"]]
+    assert low == pytest.approx(math.log(1.1))
+    assert high == pytest.approx(math.log(1.1))
+
+
+def test_without_a_finished_baseline_there_are_no_differences(runs):
+    runs.loc[runs["variant"].eq("full"), "status"] = "failed"
+    assert summarise_differences(seed_differences(runs, "full")).empty
+
+
+def differences(ours: list[float], published: list[float]) -> pd.DataFrame:
+    frame = pd.DataFrame({"valid_log_difference": ours, "published_valid_log_difference": published})
+    return frame.assign(dataset="text", test_log_difference=np.nan, published_test_log_difference=np.nan)
+
+
+def test_ranks_agree_and_disagree_with_the_published():
+    # one swap of neighbours among four: rho = 1 - 6 * 2 / (4 * 15) = 0.8, tau = (5 - 1) / 6
+    found = rank_correlations(differences([1, 2, 4, 3], [0.1, 0.2, 0.3, 0.4])).set_index("split").loc["valid"]
+    assert found[["rows", "spearman", "kendall"]].tolist() == pytest.approx([4, 0.8, 4 / 6])
+    found = rank_correlations(differences([1, 2, 3], [3, 2, 1])).set_index("split").loc["valid"]
+    assert found[["spearman", "kendall"]].tolist() == pytest.approx([-1, -1])
+
+
+def test_rows_without_both_numbers_are_not_ranked():
+    found = rank_correlations(differences([1, math.nan, 3, 4], [1, 2, math.nan, 5])).set_index("split")
+    assert found.loc["valid", ["rows", "spearman"]].tolist() == pytest.approx([2, 1])
+    assert found.loc["test", "rows"] == 0
+    assert math.isnan(found.loc["test", "kendall"])
+
+
+@pytest.mark.parametrize("ours", [[1.0], [2.0, 2.0, 2.0]])
+def test_one_row_or_only_ties_have_no_correlation(ours):
+    found = rank_correlations(differences(ours, list(range(len(ours)))))
+    assert found["spearman"].isna().all()
+
+
+def test_the_input_is_left_as_it_was(runs):
+    before = runs.copy()
+    summarise(runs)
+    seed_differences(runs, "full")
+    pd.testing.assert_frame_equal(runs, before)
