@@ -1,16 +1,13 @@
 """A small published corpus, the server that has it, and where the real ones lie."""
 
 import hashlib
-import os
 import socket
-from pathlib import Path
 
 import pytest
-from local_server import running_server
 
 from awd.corpus.datasets import DATASETS, DataSet
-
-REAL_DATA = Path(os.environ.get("AWD_DATA_DIR") or Path(__file__).parents[4] / "shared" / "data")
+from tests.awd.corpus.local_server import running_server
+from tests.data_folder import real_data_folder
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +80,8 @@ def write(tmp_path):
 
 @pytest.fixture
 def real_data():
+    folder = real_data_folder()
     for name in ("ptb", "wikitext-2"):
-        if not any((REAL_DATA / folder).is_dir() for folder in DATASETS[name].folders):
-            pytest.skip(f"{name} is not in {REAL_DATA}: name the folder that holds the corpora with AWD_DATA_DIR")
-    return REAL_DATA
+        if not any((folder / sub_folder).is_dir() for sub_folder in DATASETS[name].folders):
+            pytest.skip(f"{name} is not in {folder}: name the folder that holds the corpora with AWD_DATA_DIR")
+    return folder

@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from local_server import Reply
 
 from awd.corpus.download import Mirror, cache_folder, download_splits, read_cached
 from awd.errors import CorpusError
+from tests.awd.corpus.local_server import Reply
 
 MEMBER = "wikitext-2/wiki.{split}.tokens"
 

@@ -1,0 +1,157 @@
+"""What stands beside a table: which runs it shows, at which scale, and how to read it. Plain sentences."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablations.report.data import ReportData
+from ablations.report.formats import number, one_line, plural
+from ablations.report.frame import comparable, dataset_title, published_dataset
+from ablations.statistics import rank_correlations
+from ablations.store import DIVERGED, DONE, FAILED
+
+MOST_LISTED = 20
+SPLIT_TITLES = {"valid": "validation", "test": "test"}
+
+
+def scale(data: ReportData, dataset: str) -> str:
+    """Whether the numbers may be set against the paper's, in words; empty where that is never a question."""
+    if comparable(data, dataset):
+        return (
+            f"The paper's protocol on {dataset_title(dataset)}: perplexities may be compared with the published ones."
+        )
+    compare = (
+        "not the paper's setting; perplexities are not comparable with the paper's, compare the sign, order and "
+        "log-differences."
+    )
+    if data.profile.scale != "paper":
+        return f"Scaled-down run on {dataset}, profile {data.profile.name}: {compare}"
+    if data.settings:
+        return f"The paper's profile with --set options in force on {dataset}: {compare}"
+    if data.published is not None:
+        return f"The paper's profile on {dataset}, for which it has no numbers: {compare}"
+    return ""
+
+
+def source(data: ReportData, dataset: str) -> str:
+    """Where the published numbers are from, and of which data set they are."""
+    column = published_dataset(data.published, dataset)
+    if data.published is None or column is None:
+        return ""
+    standing_in = "" if column == dataset else f", the point of comparison for {dataset}"
+    return f"Paper: {one_line(data.published.source)}, its {dataset_title(column)} columns{standing_in}."
+
+
+def setting(data: ReportData, dataset: str) -> str:
+    """Profile, seeds, options, and what the runs were made with."""
+    runs = data.runs[data.runs["dataset"].eq(dataset)]
+    seeds = sorted(set(runs["seed"]))
+    parts = [
+        f"Profile {data.profile.name} ({data.profile.title})",
+        f"data set {dataset} (corpus sha256 {_values(runs['corpus_sha256'].str[:12])})",
+        f"{plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
+        "options " + (", ".join(f"--set {setting}" for setting in data.settings) if data.settings else "none"),
+        f"device {_values(runs['device'])}",
+        f"precision {_values(runs['precision'])}",
+        f"torch {_values(runs['torch_version'])}",
+    ]
+    return "; ".join(parts) + "."
+
+
+def unfinished(data: ReportData, dataset: str) -> str:
+    """How many runs are not in the means, and why."""
+    status = data.runs.loc[data.runs["dataset"].eq(dataset), "status"]
+    counts = {
+        "failed": int(status.eq(FAILED).sum()),
+        "diverged": int(status.eq(DIVERGED).sum()),
+        "missing": int(status.isna().sum()),
+    }
+    finished = f"{int(status.eq(DONE).sum())} of {plural(len(status), 'run')} finished"
+    return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."
+
+
+def reading(data: ReportData, intervals: bool) -> str:
+    """What the columns are."""
+    baseline = one_line(data.suite.variant(data.suite.baseline).label)
+    bracket = ", in brackets its 95% t interval" if intervals else ""
+    return (
+        f"Perplexity: mean ± sd over finished runs. Δ: mean difference to {baseline}, paired by seed; 100 Δ log: the "
+        f"same of log-perplexity times 100, about per cent{bracket}. Lower perplexity is better, so Δ > 0 means that "
+        "the row is worse."
+    )
+
+
+def correlation(frame: pd.DataFrame, dataset: str) -> str:
+    """How far the order of the rows is the paper's; empty where nothing can be ranked."""
+    found = rank_correlations(frame[frame["dataset"].eq(dataset)]).dropna().set_index("split")
+    sentences = []
+    for split, row in found.to_dict("index").items():
+        spearman, kendall = number(row["spearman"]), number(row["kendall"])
+        rows = plural(row["rows"], "row")
+        sentences.append(f"{SPLIT_TITLES[str(split)]} Spearman ρ = {spearman}, Kendall τ = {kendall} ({rows})")
+    return "Order of the rows against the paper's: " + "; ".join(sentences) + "." if sentences else ""
+
+
+def without_baseline(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+    """Says so when there is nothing to take differences to."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["variant"].eq(data.suite.baseline)]
+    return "" if rows["n"].sum() else f"No run of the baseline {data.suite.baseline} is finished: no differences."
+
+
+def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: bool = True) -> list[str]:
+    """Every sentence that belongs to the table of one data set, what matters most first."""
+    sentences = [
+        scale(data, dataset),
+        *(one_line(note) for note in data.notes),
+        unfinished(data, dataset),
+        without_baseline(data, frame, dataset),
+        reading(data, intervals),
+        source(data, dataset),
+        correlation(frame, dataset),
+        setting(data, dataset),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[str]:
+    """The sentences that a terminal shows."""
+    sentences = [
+        scale(data, dataset),
+        *(one_line(note) for note in data.notes),
+        unfinished(data, dataset),
+        without_baseline(data, frame, dataset),
+        correlation(frame, dataset),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def failures(data: ReportData) -> list[str]:
+    """A line for each failed or diverged run, with the last line of its error."""
+    bad = data.runs[data.runs["status"].isin([FAILED, DIVERGED])]
+    lines = []
+    for run in bad.head(MOST_LISTED).itertuples():
+        error = str(run.error).strip().splitlines() if isinstance(run.error, str) else []
+        reason = f": {error[-1]}" if error else ""
+        lines.append(f"{run.dataset} {run.variant} seed {run.seed}: {run.status}{reason}")
+    return _and_more(lines, len(bad))
+
+
+def stale(data: ReportData) -> list[str]:
+    """Says that recorded runs belong to another configuration, then lists them; empty where none do."""
+    if data.stale.empty:
+        return []
+    heading = (
+        f"stale: {plural(len(data.stale), 'recorded run')} of this profile "
+        f"{'belongs' if len(data.stale) == 1 else 'belong'} to another configuration; nothing here is made from them."
+    )
+    listed = data.stale.sort_values(["dataset", "variant", "seed", "run_id"]).head(MOST_LISTED)
+    lines = [f"{run.run_id}: {run.dataset} {run.variant} seed {run.seed}" for run in listed.itertuples()]
+    return [heading, *_and_more(lines, len(data.stale))]
+
+
+def _and_more(lines: list[str], total: int) -> list[str]:
+    return lines if total <= len(lines) else [*lines, f"and {total - len(lines)} more"]
+
+
+def _values(column: pd.Series[str]) -> str:
+    return ", ".join(sorted(set(column.dropna()))) or "unknown"

@@ -1,0 +1,135 @@
+"""Change in log-perplexity to the full model, row by row, ours beside the published."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ablations.report.data import ReportData
+from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, heading, new_figure, only_bottom, wrapped
+from ablations.report.frame import dataset_title
+from ablations.statistics import seed_differences
+
+_ROW = 0.27  # inches
+_SEEDS, _MEAN, _PAPER = 0.31, 0.08, -0.24  # heights within a row, so that nothing hides anything
+
+
+def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+    """A panel a data set: mean, 95% interval and every seed of each row, on validation; the test mean fainter.
+
+    Rows are in the order of the published effects, the largest on top, or in the suite's where none are published.
+
+    Returns:
+        ``None`` where no difference to the baseline exists.
+    """
+    if frame["pairs"].sum() == 0:
+        return None
+    datasets = list(dict.fromkeys(frame["dataset"]))
+    panels = [in_order(data, frame, dataset) for dataset in datasets]
+    heights = [len(rows) * _ROW + 0.55 for rows in panels]
+    figure = new_figure(sum(heights) + 0.5)
+    axes = figure.subplots(len(datasets), 1, height_ratios=heights, squeeze=False)[:, 0]
+    seeds = seed_differences(data.runs, data.suite.baseline)
+    for panel, dataset, rows in zip(axes, datasets, panels, strict=True):
+        _panel(panel, rows, seeds[seeds["dataset"].eq(dataset)])
+        panel.set_title(heading(data, dataset, 36))
+    figure.supxlabel("change in log-perplexity × 100 (about %); right of 0 is worse", fontsize=7)
+    figure.legend(handles=_key(frame), loc="outside upper left", ncols=2, columnspacing=1.5)
+    return figure
+
+
+def in_order(data: ReportData, frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """The rows but the baseline, first to last from top to bottom."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["variant"].ne(data.suite.baseline)]
+    # stable, so that rows without a published effect stay in the suite's order
+    return rows.sort_values("published_valid_log_difference", ascending=False, kind="stable", na_position="last")
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> None:
+    places = {variant: len(rows) - 1 - place for place, variant in enumerate(rows["variant"])}
+    axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+    for row in rows.to_dict("records"):
+        place = places[row["variant"]]
+        axes.axhline(place, color=FAINT, linewidth=0.5, zorder=0)
+        if pd.isna(row["valid_log_difference"]):
+            _say_why(axes, row, place + _MEAN)
+    _draw(axes, rows, places)
+    if rows["pairs"].max() > 1:
+        axes.plot(
+            100 * seeds["valid_log_difference"],
+            seeds["variant"].map(places) + _SEEDS,
+            linestyle="none", marker="o", markersize=2.6, markerfacecolor=OURS, markeredgewidth=0, alpha=0.45, zorder=3,
+            label="seeds",
+        )  # fmt: skip
+    axes.set_yticks(list(places.values()), [wrapped(label, 27) for label in rows["label"]])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    _limit(axes, rows, seeds, places)
+    only_bottom(axes)
+
+
+def _draw(axes: Axes, rows: pd.DataFrame, places: dict[str, int]) -> None:
+    ours, published = 100 * rows["valid_log_difference"], 100 * rows["published_valid_log_difference"]
+    place = rows["variant"].map(places)
+    axes.hlines(
+        place + _MEAN, 100 * rows["valid_log_low"], 100 * rows["valid_log_high"], color=OURS, linewidth=1, zorder=2,
+        label="interval",
+    )  # fmt: skip
+    axes.plot(
+        100 * rows["test_log_difference"], place + _MEAN, linestyle="none", marker="|", markersize=8,
+        markeredgecolor=GREY, markeredgewidth=0.9, zorder=3, label="test",
+    )  # fmt: skip
+    axes.plot(
+        ours, place + _MEAN, linestyle="none", marker="o", markersize=5.2, markerfacecolor=OURS,
+        markeredgecolor="white", markeredgewidth=0.5, zorder=4, label="ours",
+    )  # fmt: skip
+    axes.plot(
+        published, place + _PAPER, linestyle="none", marker="D", markersize=4.2, markerfacecolor="white",
+        markeredgecolor=PAPER, markeredgewidth=1, zorder=3, label="paper",
+    )  # fmt: skip
+
+
+def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
+    reason = next((name for name in ("diverged", "failed") if row[name]), "missing")
+    text = reason if row["n"] == 0 else "no pair"
+    axes.annotate(
+        text, (0, place), xytext=(3, 0), textcoords="offset points", va="center", color=GREY, style="italic", fontsize=6
+    )
+
+
+def _limit(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame, places: dict[str, int]) -> None:
+    """Let points decide the axis: an interval of two seeds can be ten times as wide, and gets an arrow where cut."""
+    columns = ["valid_log_difference", "test_log_difference", "published_valid_log_difference"]
+    points = 100 * pd.concat([*(rows[column] for column in columns), seeds["valid_log_difference"]]).dropna()
+    low, high = min(points.min(), 0.0), max(points.max(), 0.0)
+    room = (high - low) or 1.0
+    bounds = 100 * rows[["valid_log_low", "valid_log_high"]]
+    left = max(bounds["valid_log_low"].min(), low - 0.25 * room) if bounds["valid_log_low"].notna().any() else low
+    right = min(bounds["valid_log_high"].max(), high + 0.25 * room) if bounds["valid_log_high"].notna().any() else high
+    left, right = min(left, low) - 0.04 * room, max(right, high) + 0.04 * room
+    axes.set_xlim(left, right)
+    for variant, start, end in zip(rows["variant"], bounds["valid_log_low"], bounds["valid_log_high"], strict=True):
+        for edge, marker, beyond in ((left, "<", start < left), (right, ">", end > right)):
+            if beyond:
+                axes.plot(edge, places[variant] + _MEAN, marker=marker, markersize=3, color=OURS, clip_on=False)
+
+
+def _key(frame: pd.DataFrame) -> list[Line2D]:
+    mean = Line2D([], [], color=OURS, linewidth=1, marker="o", markersize=5.2, markeredgecolor="white")
+    seed = Line2D(
+        [], [], linestyle="none", marker="o", markersize=2.6, markerfacecolor=OURS, markeredgewidth=0, alpha=0.45
+    )
+    test = Line2D([], [], linestyle="none", marker="|", markersize=8, markeredgecolor=GREY, markeredgewidth=0.9)
+    paper = Line2D([], [], linestyle="none", marker="D", markersize=4.2, markerfacecolor="white", markeredgecolor=PAPER)
+    intervals = frame["valid_log_low"].notna().any()
+    mean.set_label("ours: mean, 95% interval" if intervals else "ours")
+    seed.set_label("ours: each seed")
+    test.set_label("ours: mean on test")
+    columns = dict.fromkeys(frame.loc[frame["published_valid"].notna(), "published_dataset"])
+    own = set(columns) <= set(frame["dataset"])
+    paper.set_label("paper" if own else f"paper ({', '.join(map(dataset_title, columns))})")
+    return [mean, *([seed] if intervals else []), test, *([paper] if columns else [])]

@@ -1,0 +1,98 @@
+"""How figures look, and how they are saved: the same bytes for the same data."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from ablations.report.data import ReportData
+from ablations.report.frame import dataset_title
+
+WIDTH = 3.4  # inches: a column of a two-column page
+FORMATS = ("png", "pdf")
+
+# Okabe & Ito's palette, told apart by colour-blind readers, and in grey
+OURS, PAPER = "#0072B2", "#D55E00"
+INK, GREY, FAINT = "#222222", "#767676", "#D9D9D9"
+
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib's defaults with this project's settings, whatever the user's own style file says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure one column wide, drawn without any global state."""
+    figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.02))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path, suffix: str) -> None:
+    """Write a figure without dates or versions, so that the same data give the same bytes."""
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+    with styled():
+        figure.savefig(path, format=suffix, dpi=200, metadata=metadata[suffix])
+
+
+def wrapped(label: str, width: int) -> str:
+    """A label on as few lines as it needs, never more than three."""
+    lines = textwrap.wrap(label, width, max_lines=3, placeholder=" …")
+    return "\n".join(lines) or label
+
+
+def heading(data: ReportData, dataset: str, width: int) -> str:
+    """What a panel shows and, where it is not the paper's, at which scale."""
+    scale = "" if data.profile.scale == "paper" else f", scaled down ({data.profile.name})"
+    return wrapped(dataset_title(dataset) + scale, width)
+
+
+def only_bottom(axes: Axes) -> None:
+    """Take away the frame but for the horizontal axis."""
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)

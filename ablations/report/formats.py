@@ -1,0 +1,85 @@
+"""Numbers as text, and text made safe for markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+DASH = "–"
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": "--",
+        "−": "$-$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "·": r"$\cdot$",
+        "Δ": r"$\Delta$",
+        "ρ": r"$\rho$",
+        "τ": r"$\tau$",
+    }
+)
+
+
+def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """A number with a real minus sign; a dash where there is none."""
+    if pd.isna(value):
+        return DASH
+    sign = "+" if signed else "-"
+    return f"{value:{sign}z.{digits}f}".replace("-", "−")
+
+
+def mean_and_sd(mean: float, sd: float) -> str:
+    """``60.12 ± 0.31``, without the spread where there is only one."""
+    return number(mean) if pd.isna(sd) else f"{number(mean)} ± {number(sd)}"
+
+
+def percent(difference: float, digits: int = 1) -> str:
+    """A change in log-perplexity times 100, which is about a percentage."""
+    return number(100 * difference, digits, signed=True)
+
+
+def count(value: float) -> str:
+    """``24.2 M``, ``351 k``, ``6.2 k``, ``812``."""
+    if pd.isna(value):
+        return DASH
+    if value >= 999_500:
+        return f"{value / 1e6:.1f} M"
+    if value >= 1000:
+        return f"{value / 1e3:.{0 if value >= 9950 else 1}f} k"
+    return f"{value:.0f}"
+
+
+def one_line(text: str) -> str:
+    """Text with every run of white space as one space, so that it stays in its cell."""
+    return " ".join(text.split())
+
+
+def markdown(text: str) -> str:
+    """Text in which nothing is read as markdown."""
+    return re.sub(r"([\\|`*<])", r"\\\1", one_line(text))
+
+
+def latex(text: object) -> str:
+    """Text in which nothing is read as LaTeX, with its dashes, signs and quotes in LaTeX's own writing."""
+    escaped = one_line(str(text)).translate(_LATEX)
+    return re.sub(r'"([^"]*)"', r"``\1''", escaped)
+
+
+def plural(amount: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{amount} {noun}" + ("" if amount == 1 else "s")

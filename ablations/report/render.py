@@ -1,0 +1,72 @@
+"""A report as files in a folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ablations.files import whole_file, write_text
+from ablations.report.data import ReportData
+from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
+from ablations.store import DONE
+from awd.errors import InputError
+
+__all__ = ["render_report", "terminal_table"]
+
+
+def render_report(data: ReportData, folder: Path) -> list[Path]:
+    """Write the tables (``<suite>.md, .csv, .tex``) and the figures (``.png`` and ``.pdf``) of a report.
+
+    A figure that the data cannot fill, such as ``ranks`` without published numbers, is left out, and one of that name
+    from an earlier report is removed.
+
+    Returns:
+        The files, in the order in which they were written.
+
+    Raises:
+        InputError: no run is finished, or the folder cannot be written.
+    """
+    _require_finished(data)
+    try:
+        return [*_write_tables(data, folder), *_write_figures(data, folder)]
+    except OSError as error:
+        raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
+
+
+def _require_finished(data: ReportData) -> None:
+    status = data.runs["status"]
+    if status.eq(DONE).any():
+        return
+    datasets = ", ".join(dict.fromkeys(data.runs["dataset"]))
+    counts = status.fillna("not run").value_counts(sort=False)
+    told = ", ".join(f"{amount} {name}" for name, amount in sorted(counts.items()))
+    raise InputError(
+        f"no finished runs of profile {data.profile.name} in suite {data.suite.name} on {datasets} ({told or 'none'})"
+    )
+
+
+def _write_tables(data: ReportData, folder: Path) -> list[Path]:
+    # a suite's name is the user's own, and may hold anything
+    name = re.sub(r"[^\w.-]+", "-", data.suite.name).strip(".-") or "table"
+    texts = {"md": markdown_page(data), "csv": csv_text(data), "tex": latex_text(data)}
+    paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
+    for path, text in paths.items():
+        write_text(path, text)
+    return list(paths)
+
+
+def _write_figures(data: ReportData, folder: Path) -> list[Path]:
+    from ablations.report import figures  # matplotlib takes a second to import, and tables do without
+
+    drawn = figures.draw(data)
+    paths = []
+    for name in figures.NAMES:
+        for suffix in figures.FORMATS:
+            path = folder / f"{name}.{suffix}"
+            if name not in drawn:
+                path.unlink(missing_ok=True)
+                continue
+            with whole_file(path) as temporary:
+                figures.save(drawn[name], temporary, suffix)
+            paths.append(path)
+    return paths

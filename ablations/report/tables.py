@@ -1,0 +1,209 @@
+"""The comparison as markdown, CSV, LaTeX and a terminal table: the same cells, read from one frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from ablations.report.captions import caption, failures, short_caption, stale
+from ablations.report.data import ReportData
+from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, one_line, percent
+from ablations.report.frame import comparable, comparison_frame, dataset_title
+from ablations.statistics import SPLITS
+
+Cell = Callable[[Any], str]
+
+
+def table_rows(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: bool = True) -> pd.DataFrame:
+    """The cells of one data set's table, as text; columns that would be empty are left out.
+
+    A variant without a finished run keeps its row: its cells say ``diverged`` or ``failed``, or hold a dash.
+
+    Args:
+        data: the report's.
+        frame: as :func:`ablations.report.frame.comparison_frame` gives it.
+        dataset: whose rows.
+        intervals: give the 95% interval beside each change in log-perplexity.
+    """
+    rows = frame[frame["dataset"].eq(dataset)]
+    columns: dict[str, Cell] = {"variant": lambda row: one_line(row.label), "n": _finished}
+    for split in SPLITS:
+        columns[split] = _perplexity(split)
+    for split in SPLITS:
+        columns[f"Δ {split}"] = _one(f"{split}_difference", _signed)
+    for split in SPLITS:
+        columns[f"100 Δ log {split}"] = _interval(split) if intervals else _one(f"{split}_log_difference", percent)
+    columns |= _published_columns(rows, comparable(data, dataset))
+    if rows["reference_valid"].notna().any():
+        columns["reference valid / test"] = _both("reference_{}", number)
+    columns["parameters"] = _one("parameters", count)
+    return _cells(rows, columns)
+
+
+def markdown_page(data: ReportData) -> str:
+    """A table and its caption for each data set, then what is not in them."""
+    frame = comparison_frame(data)
+    parts = [f"# {markdown(data.suite.title)}"]
+    for dataset in dict.fromkeys(frame["dataset"]):
+        rows = table_rows(data, frame, dataset).map(markdown)
+        align = ["left", *["right"] * (rows.shape[1] - 1)]
+        most_important, *sentences = [markdown(sentence) for sentence in caption(data, frame, dataset)]
+        parts.append(f"## {markdown(dataset_title(dataset))}")
+        parts.append(most_important)
+        parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
+        parts.append(_bullets(sentences))
+    if failures(data):
+        parts += ["Runs that ended without a result:", _bullets(map(markdown, failures(data)))]
+    if stale(data):
+        heading, *lines = map(markdown, stale(data))
+        parts += [heading, _bullets(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def csv_text(data: ReportData) -> str:
+    """The whole frame in full precision, a line a data set and variant; differences of logs are in nats."""
+    frame = comparison_frame(data)
+    frame.insert(0, "suite", data.suite.name)
+    frame.insert(1, "profile", data.profile.name)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def latex_text(data: ReportData) -> str:
+    """A booktabs table with its caption for each data set."""
+    frame = comparison_frame(data)
+    parts = ["% needs \\usepackage{booktabs}"]
+    for dataset in dict.fromkeys(frame["dataset"]):
+        rows = table_rows(data, frame, dataset, intervals=False)
+        sentences = [f"{data.suite.title}: {dataset_title(dataset)}.", *caption(data, frame, dataset, intervals=False)]
+        styler = rows.style.format(latex).format_index(latex, axis="columns").hide(axis="index")
+        # pandas writes a selector it does not know as a command: eleven columns need a small font
+        styler = styler.set_table_styles([{"selector": "footnotesize", "props": ":;"}])
+        parts.append(
+            styler.to_latex(
+                hrules=True,
+                column_format="l" + "r" * (rows.shape[1] - 1),
+                environment="table*",
+                position="t",
+                position_float="centering",
+                caption=" ".join(latex(sentence) for sentence in sentences),
+                label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", f"{data.suite.name}-{dataset}"),
+            )
+        )
+    return "\n".join(parts)
+
+
+def terminal_table(data: ReportData) -> Group:
+    """A table and its short caption for each data set, narrow enough for a terminal."""
+    frame = comparison_frame(data)
+    parts: list[Table | Text] = []
+    for dataset in dict.fromkeys(frame["dataset"]):
+        parts.append(_terminal_table(data, frame[frame["dataset"].eq(dataset)], dataset))
+        parts += [Text(sentence) for sentence in short_caption(data, frame, dataset)] + [Text()]
+    return Group(*parts, *map(Text, stale(data)[:1]))
+
+
+def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Table:
+    columns: dict[str, Cell] = {
+        "variant": lambda row: one_line(row.label),
+        "runs": lambda row: f"{row.n}/{row.planned}",
+    }
+    columns |= {split: _perplexity(split) for split in SPLITS}
+    columns["100 Δ log\nvalid"] = _one("valid_log_difference", percent)
+    if rows["published_valid"].notna().any():
+        columns["paper's"] = _one("published_valid_log_difference", percent)
+    if comparable(data, dataset):
+        columns["valid −\npaper's"] = _one("valid_minus_published", _signed)
+    if rows["reference_valid"].notna().any():
+        columns["reference\nvalid"] = _one("reference_valid", number)
+    columns["params"] = _one("parameters", count)
+    table = Table(
+        title=Text(dataset_title(dataset)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for name in columns:
+        is_label = name == "variant"
+        table.add_column(
+            name, justify="left" if is_label else "right", no_wrap=not is_label, min_width=16 if is_label else None
+        )
+    for row in _cells(rows, columns).itertuples(index=False):
+        cells = [cell.replace(" ± ", "±") for cell in row]  # eighty columns are all there is
+        table.add_row(*(Text(cell, style="dim" if cell == DASH else "") for cell in cells))
+    return table
+
+
+def _cells(rows: pd.DataFrame, columns: dict[str, Cell]) -> pd.DataFrame:
+    cells = [[text(row) for text in columns.values()] for row in rows.itertuples()]
+    return pd.DataFrame(cells, columns=list(columns), dtype=str)
+
+
+def _published_columns(rows: pd.DataFrame, absolute: bool) -> dict[str, Cell]:
+    if rows["published_valid"].isna().all():
+        return {}
+    columns = {"paper valid / test": _both("published_{}", _short)}
+    if absolute:
+        columns["paper Δ"] = _both("published_{}_difference", _short_signed)
+    columns["paper 100 Δ log"] = _both("published_{}_log_difference", percent)
+    if absolute:
+        columns["ours − paper"] = _both("{}_minus_published", _signed)
+    return columns
+
+
+def _finished(row: Any) -> str:
+    others = [f"{getattr(row, name)} {name}" for name in ("failed", "diverged", "missing") if getattr(row, name)]
+    return f"{row.n} ({', '.join(others)})" if others else str(row.n)
+
+
+def _perplexity(split: str) -> Cell:
+    def text(row: Any) -> str:
+        if row.n == 0 and (row.diverged or row.failed):
+            return "diverged" if row.diverged else "failed"
+        return mean_and_sd(getattr(row, f"{split}_mean"), getattr(row, f"{split}_sd"))
+
+    return text
+
+
+def _interval(split: str) -> Cell:
+    def text(row: Any) -> str:
+        mean, low, high = (percent(getattr(row, f"{split}_log_{part}")) for part in ("difference", "low", "high"))
+        return mean if low == DASH else f"{mean} [{low}, {high}]"
+
+    return text
+
+
+def _one(column: str, write: Callable[[float], str]) -> Cell:
+    return lambda row: write(getattr(row, column))
+
+
+def _both(column: str, write: Callable[[float], str]) -> Cell:
+    def text(row: Any) -> str:
+        pair = [write(getattr(row, column.format(split))) for split in SPLITS]
+        return DASH if pair == [DASH, DASH] else " / ".join(pair)
+
+    return text
+
+
+def _signed(value: float) -> str:
+    return number(value, signed=True)
+
+
+def _short(value: float) -> str:
+    # as many digits as the paper gives
+    return number(value, 1)
+
+
+def _short_signed(value: float) -> str:
+    return number(value, 1, signed=True)
+
+
+def _bullets(lines: Any) -> str:
+    return "\n".join(f"- {line}" for line in lines)
