@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from ablations.plan import RunSpec
-from ablations.progress import ProgressFolder
+from ablations.progress import Progress, ProgressFolder
 from ablations.worker import Summary
 
 _POLL_SECONDS = 0.5
@@ -39,7 +40,7 @@ class Display:
     def __init__(self, console: Console, specs: Sequence[RunSpec], progress: ProgressFolder) -> None:
         self.console, self.specs, self.progress = console, specs, progress
         self.finished: set[str] = set()
-        self.bars = Progress(
+        self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -85,18 +86,19 @@ class Display:
         self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _follow(self) -> None:
-        last_line = time.monotonic()
+        started = last_line = time.monotonic()
         while not self._stop.wait(_POLL_SECONDS):
             plain = not self.console.is_terminal and time.monotonic() - last_line > _PLAIN_LINE_SECONDS
-            for spec in self.specs:
-                self._show(spec, plain)
+            running = [(spec, now) for spec in self.specs if (now := self.progress.read(spec.run_id))]
+            for spec, now in running:
+                self._show(spec, now, plain)
+            done = len(self.finished) + sum(now.epoch / now.epochs for _, now in running)
+            share, elapsed = min(1.0, done / max(1, len(self.specs))), time.monotonic() - started
+            self.bars.update(self.whole, detail=f"{clock(elapsed / share - elapsed)} left" if share else "")
             if plain:
                 last_line = time.monotonic()
 
-    def _show(self, spec: RunSpec, plain: bool) -> None:
-        now = self.progress.read(spec.run_id)
-        if now is None:
-            return
+    def _show(self, spec: RunSpec, now: Progress, plain: bool) -> None:
         ppl = f"valid {now.valid_ppl:.1f}" if now.valid_ppl is not None else "starting"
         detail = f"{now.phase}, {ppl}, {clock(now.seconds_left)} left"
         with self._lock:

@@ -1,0 +1,34 @@
+"""Names of devices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from awd.device import resolve_device
+from awd.errors import DeviceError
+
+
+def test_auto_is_the_gpu_where_there_is_one() -> None:
+    assert resolve_device("auto") == ("cuda:0" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cpu:0"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match="expected auto, cpu, cuda or cuda:N"):
+        resolve_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_no_cuda_is_said() -> None:
+    with pytest.raises(DeviceError, match="finds no CUDA device"):
+        resolve_device("cuda:0")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    assert resolve_device("cuda") == "cuda:0"
+    with pytest.raises(DeviceError, match="CUDA devices"):
+        resolve_device("cuda:99")
