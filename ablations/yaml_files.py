@@ -19,11 +19,25 @@ T = TypeVar("T")
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key in _scalar_keys(node):
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError):
+            # what PyYAML's own conversions let through: 2001-99-99, 0x_, !!bool maybe, !!timestamp now
+            problem = f"{str(node.value)[:40]!r} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
+def _scalar_keys(node: yaml.Node) -> list[yaml.ScalarNode]:
+    # PyYAML itself refuses other keys, and a node that is tagged as a mapping and is none
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return [key for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
 
 
 # YAML 1.1, which PyYAML reads, takes 1e-6 for text: its floats need a point
@@ -45,6 +59,10 @@ def parse_yaml(text: str, origin: str) -> Any:
         raise ConfigError(f"{origin}{line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin}: not YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{origin}: nested too deeply") from None
+    except (ValueError, OverflowError):  # PyYAML lets chr's own errors through
+        raise ConfigError(f"{origin}: not YAML: an escape that stands for no character") from None
 
 
 def load_yaml(path: Path, schema: type[T]) -> T:
@@ -55,7 +73,7 @@ def load_yaml(path: Path, schema: type[T]) -> T:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a null character
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     values = parse_yaml(text, str(path))
     try:

@@ -17,14 +17,20 @@ from awd.messages import describe_validation_error
 
 _FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+# far beyond any use, so that no rate computed from legal values overflows float32, and no size a tensor's
+_STRONGEST, _MOST, _WIDEST, _DEEPEST = 1e30, 10**9, 10**6, 1000
+
 # strict at the leaves only: a class inside a class may come as a mapping, a number never as text or true/false
 Flag = Annotated[bool, Field(strict=True)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 DropProbability = Annotated[float, Field(strict=True, ge=0, lt=1)]
-NonNegative = Annotated[float, Field(strict=True, ge=0)]
-Positive = Annotated[float, Field(strict=True, gt=0)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-CountOrZero = Annotated[int, Field(strict=True, ge=0)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, le=_STRONGEST)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=_STRONGEST)]
+Count = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
+CountOrZero = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
+Size = Annotated[int, Field(strict=True, ge=1, le=_WIDEST)]
+Spread = Annotated[float, Field(strict=True, ge=0, le=_WIDEST)]
+Depth = Annotated[int, Field(strict=True, ge=1, le=_DEEPEST)]
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
@@ -39,9 +45,9 @@ class ModelConfig:
         tie_weights: share the embedding matrix with the softmax (section 4.5).
     """
 
-    embedding_size: Count | None = 400
-    hidden_size: Count = 1150
-    num_layers: Count = 3
+    embedding_size: Size | None = 400
+    hidden_size: Size = 1150
+    num_layers: Depth = 3
     tie_weights: Flag = True
 
     @property
@@ -94,11 +100,11 @@ class WindowConfig:
         minimum: shortest length drawn, in tokens.
     """
 
-    length: Count = 70
+    length: Size = 70
     variable: Flag = True
     short_probability: Share = 0.05
-    spread: NonNegative = 5.0
-    minimum: Count = 5
+    spread: Spread = 5.0
+    minimum: Size = 5
 
 
 Method = Literal["sgd", "sgd-halving", "asgd", "nt-asgd", "adam"]

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError
+
+_LONGEST = 200  # characters of a value in a message
+
+
+class _Shown(reprlib.Repr):
+    """``repr``, cut short where a value is huge or holds itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = _LONGEST
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 10
+        self.maxlevel = 3
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out an integer of thousands of digits
+        return super().repr_int(x, level) if x.bit_length() < 4 * _LONGEST else f"{hex(x)[:20]}..."
+
+
+_shown = _Shown().repr
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -34,10 +54,12 @@ def _describe(fault: Any, schema: type, origin: str) -> str:
         return f"{origin}: {key}: {unknown('key', location[-1], _fields_at(schema, location[:-1]))}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"{origin}: {key}: this key is required"
+    if fault["type"] == "invalid_key":
+        return f"{origin}: {key}: {_shown(fault['input'])} is not a key: keys are text"
     if fault["type"] in ("dataclass_type", "dataclass_exact_type", "dict_type"):
-        return f"{origin}: {key}: {fault['input']!r} is not a mapping of keys to values"
+        return f"{origin}: {key}: {_shown(fault['input'])} is not a mapping of keys to values"
     text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{origin}: {key}: {fault['input']!r} is not possible: it {text}"
+    return f"{origin}: {key}: {_shown(fault['input'])} is not possible: it {text}"
 
 
 def _fields_at(schema: type, path: list[str]) -> list[str]:

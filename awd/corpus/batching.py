@@ -62,5 +62,6 @@ def require_fit(corpus: Encoded, training: TrainingConfig) -> None:
 
 
 def predicted_tokens(tokens: int, batch_size: int) -> int:
-    """Tokens predicted in one pass over a split: all that fill a row, but the first of each column."""
-    return (tokens // batch_size - 1) * batch_size
+    """Tokens predicted in one pass over a split: all that fill a row, but the first of each column;
+    0 where there are too few to predict any."""
+    return max(0, tokens // batch_size - 1) * batch_size

@@ -104,7 +104,7 @@ def test_a_diverged_run_is_recorded_and_the_others_finish(
         baseline: works
         variants:
           - {name: works, label: works}
-          - {name: explodes, label: explodes, overrides: {optimizer: {learning_rate: 1.0e+38, clip_norm: null}}}
+          - {name: explodes, label: explodes, overrides: {optimizer: {learning_rate: 1.0e+9, clip_norm: null}}}
         """,
         encoding="utf-8",
     )

@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from awd.config import TrainingConfig
+from awd.corpus import DATASETS, load_corpus
 from awd.corpus.batching import batchify, predicted_tokens, require_fit
-from awd.corpus.text import SPLITS, Encoded
+from awd.corpus.files import find_splits
+from awd.corpus.text import SPLITS, Encoded, encode
 from awd.errors import CorpusError
 
 KEYS = {"train": "batch_size", "valid": "valid_batch_size", "test": "test_batch_size"}
@@ -42,3 +44,21 @@ def test_every_split_is_checked_against_its_own_batch(split):
 @pytest.mark.parametrize(("tokens", "columns"), [(10, 1), (11, 2), (103, 10)])
 def test_all_but_the_first_of_each_column_are_predicted(tokens, columns):
     assert predicted_tokens(tokens, columns) == batchify(torch.arange(tokens), columns, "train")[1:].numel()
+
+
+def words_of_the_file(folder, name, split):
+    """A published split's words as the literature reads them: an ``<eos>`` a line."""
+    dataset = DATASETS[name]
+    found = [path for sub in dataset.folders for path in find_splits(folder / sub, dataset.patterns)[split]]
+    return found[0].read_text(encoding="utf-8").replace("\n", " <eos> ").split()
+
+
+@pytest.mark.parametrize(("name", "columns"), [("ptb", (40, 10, 1)), ("wikitext-2", (80, 10, 1))])
+def test_batches_of_the_papers_corpora_hold_their_text_in_order(real_data, name, columns):
+    corpus = encode(load_corpus(name, data_dir=real_data))
+    for split, size in zip(SPLITS, columns, strict=True):
+        batches = batchify(torch.tensor(getattr(corpus, split)), size, split)
+        read_by_columns = [corpus.words[index] for column in batches.unbind(dim=1) for index in column.tolist()]
+        words = words_of_the_file(real_data, name, split)
+        assert read_by_columns == words[: len(read_by_columns)]
+        assert len(words) - len(read_by_columns) == len(words) % size
