@@ -13,6 +13,9 @@ from awd.errors import ConfigError
 from awd.messages import unknown
 
 BUILT_IN_DATASETS = ("python-docs", "ptb", "wikitext-2")
+LARGEST_SEED = 2**63 - 1  # what a column of the results holds
+
+Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", description="names a folder of reports")]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -29,11 +32,11 @@ class Profile:
         per_dataset: fields that differ again for one data set, by its name.
     """
 
-    name: str
+    name: Name
     title: str
     scale: Literal["paper", "reduced"]
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)], ...], Field(min_length=1)]
     config: dict[str, Any] = Field(default_factory=dict)
     per_dataset: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
-from ablations.profile import Profile, load_profile
+from ablations.profile import LARGEST_SEED, Profile, load_profile
 from ablations.suite import Published, Suite, load_published, load_suite
 from awd.corpus import DATASETS, corpus_identity, load_corpus
 from awd.corpus.batching import require_fit as fits
 from awd.corpus.text import Text, encode
 from awd.errors import ConfigError
+
+_MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
-        raise ConfigError(f"--seeds {text!r}: expected a count such as 3, or a list such as 1,2,5 (5, is seed 5 alone)")
-    return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(1, numbers[0] + 1))
+    is_list = "," in text
+    lowest, highest = (0, LARGEST_SEED) if is_list else (1, _MOST_SEEDS)
+    if not numbers or min(numbers) < lowest or max(numbers) > highest:
+        raise ConfigError(
+            f"--seeds {text!r}: expected a count from 1 to {_MOST_SEEDS} such as 3, or a list such as 1,2,5 (5, is "
+            f"seed 5 alone)"
+        )
+    return tuple(dict.fromkeys(numbers)) if is_list else tuple(range(1, numbers[0] + 1))

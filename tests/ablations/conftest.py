@@ -51,10 +51,8 @@ def corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "own-text")
 
 
-@pytest.fixture
-def profile(tmp_path: Path) -> Path:
+def write_profile(path: Path) -> Path:
     """A profile that trains a variant on the small corpus in a fraction of a second."""
-    path = tmp_path / "tiny.yaml"
     path.write_text(
         """
         name: tiny
@@ -72,3 +70,8 @@ def profile(tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    return write_profile(tmp_path / "tiny.yaml")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from ablations.store import EPOCH_SCHEMA, RUN_SCHEMA
-from tests.ablations.conftest import CommandLine, command, environment
+from tests.ablations.conftest import CommandLine, command, environment, write_corpus, write_profile
 
 
 def runs(folder: Path) -> pd.DataFrame:
@@ -55,17 +55,25 @@ def test_the_smoke_profile_goes_all_the_way_and_trains_only_what_is_missing(cli:
     pd.testing.assert_series_equal(repeated["test_ppl"], stored["test_ppl"], check_exact=True)
 
 
-def test_results_do_not_depend_on_jobs(cli: CommandLine, tmp_path: Path, arguments: list[object]) -> None:
-    for jobs in (1, 3):
-        assert cli(*arguments, "--jobs", jobs, "--results", f"R{jobs}").returncode == 0
-    one, three = runs(tmp_path / "R1"), runs(tmp_path / "R3")
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of one sweep on the small corpus, three runs at a time; read only."""
+    folder = tmp_path_factory.mktemp("swept")
+    profile, corpus = write_profile(folder / "tiny.yaml"), write_corpus(folder / "own-text")
+    arguments = command("--all", "--profile", profile, "--dataset", corpus, "--jobs", 3)
+    subprocess.run(arguments, cwd=folder, env=environment(), check=True, capture_output=True, timeout=300)
+    return folder / "results"
+
+
+def test_results_do_not_depend_on_jobs(cli: CommandLine, tmp_path: Path, arguments: list[object], swept: Path) -> None:
+    assert cli(*arguments, "--jobs", 1).returncode == 0
+    one, three = runs(tmp_path / "results"), runs(swept)
     assert sorted(one["run_id"]) == sorted(three["run_id"])
     pd.testing.assert_series_equal(one["test_ppl"], three["test_ppl"].loc[one.index], check_exact=True)
 
 
-def test_a_shard_holds_what_it_promises(cli: CommandLine, tmp_path: Path, arguments: list[object]) -> None:
-    assert cli(*arguments).returncode == 0
-    stored = runs(tmp_path / "results")
+def test_a_shard_holds_what_it_promises(swept: Path) -> None:
+    stored = runs(swept)
     assert set(RUN_SCHEMA.names) == {*stored.columns, "variant"}
     full = stored.loc["full"]
     known = full.drop(["error", "averaging_started", "git_commit", "git_dirty"])
@@ -73,21 +81,18 @@ def test_a_shard_holds_what_it_promises(cli: CommandLine, tmp_path: Path, argume
     assert json.loads(full["config"])["model"]["hidden_size"] == 8
     assert full["label"] == "AWD-LSTM (tied)"
     assert full["dataset"] == "own-text"
-    epochs = pd.read_parquet(tmp_path / "results" / "epochs" / f"{full['run_id']}.parquet")
+    epochs = pd.read_parquet(swept / "epochs" / f"{full['run_id']}.parquet")
     assert list(epochs.columns) == EPOCH_SCHEMA.names
     assert full["epochs"] == len(epochs)
     assert full["valid_ppl"] == epochs["valid_ppl"].min()
     assert list(epochs["phase"].unique()) == ["train", "finetune"]
     assert epochs.loc[epochs["phase"] == "finetune", "averaging"].all()
-    assert set(pd.read_parquet(tmp_path / "results" / "epochs")["run_id"]) == set(stored["run_id"])
+    assert set(pd.read_parquet(swept / "epochs")["run_id"]) == set(stored["run_id"])
 
 
-def test_no_finetuning_is_the_full_model_before_its_fine_tuning(
-    cli: CommandLine, tmp_path: Path, arguments: list[object]
-) -> None:
-    assert cli(*arguments).returncode == 0
-    stored = runs(tmp_path / "results")
-    epochs = pd.read_parquet(tmp_path / "results" / "epochs").drop(columns="seconds")
+def test_no_finetuning_is_the_full_model_before_its_fine_tuning(swept: Path) -> None:
+    stored = runs(swept)
+    epochs = pd.read_parquet(swept / "epochs").drop(columns="seconds")
     full, without = (epochs[epochs["run_id"] == stored.loc[name, "run_id"]] for name in ("full", "no-finetuning"))
     before = full[full["phase"] == "train"].drop(columns="run_id").reset_index(drop=True)
     pd.testing.assert_frame_equal(before, without.drop(columns="run_id").reset_index(drop=True), check_exact=True)

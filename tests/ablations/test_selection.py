@@ -17,7 +17,7 @@ def test_seeds_are_a_count_or_a_list(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", ",", "0", "-1", "x", "1,x", "1.5", "-1,2"])
+@pytest.mark.parametrize("text", ["", ",", "0", "-1", "x", "1,x", "1.5", "-1,2", "99999999999", f"{2**63},"])
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--seeds"):
         parse_seeds(text)
