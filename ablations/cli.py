@@ -1,8 +1,7 @@
-"""The command line: run, report, compare, list, status, data. Heavy imports wait until a command needs them."""
+"""The command line: run, audit, report, compare, list, status, data. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -21,8 +20,9 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 
 # a file or a pipe has no width of its own: tables are then never cut
-_WIDTH = None if sys.stdout.isatty() else 200
-stdout, stderr = Console(width=_WIDTH), Console(stderr=True)
+_WIDE = 200
+stdout = Console(width=None if sys.stdout.isatty() else _WIDE)
+stderr = Console(width=None if sys.stderr.isatty() else _WIDE, stderr=True)
 
 
 app = typer.Typer(
@@ -101,8 +101,9 @@ def run(
     variants: VariantsOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, one core each.")] = os.cpu_count()
-    or 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at a time, a core each. Default: all cores.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
@@ -111,6 +112,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; train and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train again what failed or diverged.")] = False,
+    no_audit: Annotated[
+        bool, typer.Option("--no-audit", help="Train without measuring first what acts (see `audit`).")
+    ] = False,
 ) -> None:
     """Train what is missing, store it, and render the report. Finished runs are never trained twice.
 
@@ -132,7 +136,7 @@ def run(
         print_plan(selection, _store(results), stdout)
         return
     try:
-        all_done = _train(selection, results, jobs, device, force, retry_failed)
+        all_done = _train(selection, results, jobs, device, force, retry_failed, audit=not no_audit)
     except KeyboardInterrupt:
         _say("interrupted: what had finished is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
@@ -142,6 +146,36 @@ def run(
         _show(data, results)
     if not all_done:
         stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def audit(
+    suite: SuiteOption = "table5",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    variants: VariantsOption = None,
+    settings: SetOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Measure what acts in each variant, beside what its configuration says. Exit code 1 if they differ.
+
+    Takes a few steps of each variant with hooks outside the model: which recurrent weights the kernel used, which
+    words and units were dropped, what AR and TAR added, how each step moved the weights, what was validated. One
+    variant alone is told in detail. A sweep does this by itself before it trains.
+
+    **Examples**: `audit`; `audit --variants full --profile paper --dataset ptb`; `audit --suite my.yaml`
+    """
+    from ablations.audit.sweep import audit_selection
+    from ablations.selection import select
+
+    selection = select(suite, profile, dataset or (), variants, None, settings or (), data_dir)
+    try:
+        all_ok = audit_selection(selection, stdout, stderr)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    if not all_ok:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -257,7 +291,16 @@ def _store(results: Path) -> Store:
     return Store(results)
 
 
-def _train(selection: Selection, results: Path, jobs: int, device: str, force: bool, retry_failed: bool) -> bool:
+def _train(
+    selection: Selection,
+    results: Path,
+    jobs: int | None,
+    device: str,
+    force: bool,
+    retry_failed: bool,
+    *,
+    audit: bool,
+) -> bool:
     """Train what is missing; returns whether all that was asked for is done."""
     from ablations.plan import Corpus
     from ablations.runner import Options, run_plan
@@ -268,7 +311,7 @@ def _train(selection: Selection, results: Path, jobs: int, device: str, force: b
     texts = selection.texts(_say)
     require_fit(selection, texts)
     corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
-    options = Options(jobs, resolved, selection.data_dir, force, retry_failed)
+    options = Options(jobs, resolved, selection.data_dir, force, retry_failed, audit)
     plan = selection.plan(corpora)
     run_plan(plan, _store(results), options, stderr)
     statuses = _store(results).statuses()

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import joblib
@@ -27,18 +28,20 @@ class Options:
     """How a plan is run; nothing here changes a result.
 
     Attributes:
-        jobs: runs at a time.
+        jobs: runs at a time; ``None`` is one for each core this process may use.
         device: a torch device, resolved.
         data_dir: folder of the corpora, if one was given.
         force: train again what is done.
         retry_failed: train again what failed or diverged.
+        audit: measure first what acts in each configuration, and train none that contradicts itself.
     """
 
-    jobs: int
+    jobs: int | None
     device: str
     data_dir: Path | None = None
     force: bool = False
     retry_failed: bool = False
+    audit: bool = True
 
 
 def remaining(plan: Sequence[RunSpec], store: Store, *, force: bool, retry_failed: bool) -> list[RunSpec]:
@@ -65,17 +68,32 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: Options, console: C
     progress = ProgressFolder(store.root)
     for spec in specs:
         progress.remove(spec.run_id)  # left by a process that was killed
-    provenance = collect_provenance()
-    jobs = [
-        Job(spec, store.root, options.device, options.data_dir, provenance, parent_pid=os.getpid()) for spec in specs
-    ]
-    by_id = {job.spec.run_id: job for job in jobs}
+    jobs, contradicted = _audited_jobs(specs, store, options, console)
+    by_id = {job.spec.run_id: job for job in [*jobs, *contradicted]}
     summaries = []
     with Display(console, specs, progress) as display:
-        for summary in _summaries(jobs, options.jobs, store, display):
+        refused = (_record_failure(job, store, f"audit {job.audit}") for job in contradicted)
+        for summary in chain(refused, _summaries(jobs, options.jobs or joblib.cpu_count(), store, display)):
             summaries.append(summary)
             display.run_ended(by_id[summary.run_id].spec, summary)
     return summaries
+
+
+def _audited_jobs(
+    specs: Sequence[RunSpec], store: Store, options: Options, console: Console
+) -> tuple[list[Job], list[Job]]:
+    """What is to be trained, and what is not, since the audit of its configuration failed."""
+    from ablations.audit.sweep import SKIPPED, audit_before_training, key
+
+    outcomes = audit_before_training(specs, options.data_dir, console) if options.audit else {}
+    provenance, parent = collect_provenance(), os.getpid()
+    jobs: tuple[list[Job], list[Job]] = [], []
+    for spec in specs:
+        outcome = outcomes.get(key(spec))
+        audit = SKIPPED if outcome is None else outcome.text
+        job = Job(spec, store.root, options.device, options.data_dir, provenance, parent, audit)
+        jobs[outcome is not None and not outcome.ok].append(job)
+    return jobs
 
 
 def _summaries(jobs: Sequence[Job], at_once: int, store: Store, display: Display) -> Iterator[Summary]:
@@ -100,10 +118,9 @@ def _summaries(jobs: Sequence[Job], at_once: int, store: Store, display: Display
                 display.say(f"a worker died while {job.spec.title} was running")
                 if deaths[run_id] >= _MAX_DEATHS:
                     del left[run_id]
-                    yield _record_death(job, store)
+                    yield _record_failure(job, store, "worker died (killed from outside, or out of memory?)")
 
 
-def _record_death(job: Job, store: Store) -> Summary:
-    error = "worker died (killed from outside, or out of memory?)"
+def _record_failure(job: Job, store: Store, error: str) -> Summary:
     store.write({**describe(job), "status": FAILED, "error": error, "epochs": 0}, [])
     return Summary(job.spec.run_id, FAILED, error, None, None, 0.0)

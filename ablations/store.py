@@ -28,6 +28,7 @@ RUN_SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("status", pa.string()),
         ("error", pa.string()),
+        ("audit", pa.string()),
         ("valid_ppl", pa.float64()),
         ("test_ppl", pa.float64()),
         ("epochs", pa.int64()),

@@ -30,6 +30,7 @@ class Job:
         data_dir: folder of the corpora, if one was given.
         provenance: stored with the result.
         parent_pid: process that hands out the runs.
+        audit: what the audit of its configuration found, stored with the result.
     """
 
     spec: RunSpec
@@ -38,6 +39,7 @@ class Job:
     data_dir: Path | None
     provenance: Provenance
     parent_pid: int
+    audit: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def describe(job: Job) -> dict[str, Any]:
         **named,
         **asdict(job.provenance),
         "device": job.device,
+        "audit": job.audit,
         "config": spec.config_json,
         "finished_at": finished,
     }
@@ -115,7 +118,8 @@ def _train(job: Job, progress: ProgressFolder, epochs: list[dict[str, Any]]) -> 
     torch.set_num_threads(1)
     spec, config = job.spec, job.spec.config
     most_epochs = config.training.epochs + config.finetuning.epochs
-    text = load_corpus(spec.source, data_dir=job.data_dir)
+    # the parent has fetched it
+    text = load_corpus(spec.source, data_dir=job.data_dir, download=False)
     if text.sha256 != spec.corpus_sha256:
         raise CorpusError(f"{spec.source}: the corpus changed after the runs were planned; start again")
 

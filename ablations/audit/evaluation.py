@@ -1,0 +1,68 @@
+"""Evaluation mode: nothing acts, twice is the same, and training afterwards drops as before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from ablations.audit import dropout
+from ablations.audit.cell import Cell, Finding, close, share, yes_or_no
+from ablations.audit.observe import Observer, Pass, Window
+from ablations.audit.weights import kernel, zero_share
+from awd.config import RegularizationConfig
+
+_PERPLEXITY = 1e-3  # relative, of float32 against the same network in float64
+
+
+def evaluation_cell(observer: Observer) -> Cell:
+    """What validation computed, against the same network with nothing dropped."""
+    acting = sorted({place for found in observer.evaluations for place in _acting(found.seen)})
+    repeated = all(first == second for first, second in observer.repeats)
+    reported, expected = max(observer.valid_losses, key=lambda pair: abs(math.log(pair[0] / pair[1])))
+    return Cell(
+        "evaluation",
+        (
+            Finding("dropout that acts", ", ".join(acting) or "none", "none", not acting),
+            kernel("LSTM written out with the raw weights", observer.kernel_errors["evaluation"]),
+            yes_or_no("two evaluations", repeated, "the same bits", "differ"),
+            close("perplexity", reported, expected, _PERPLEXITY * expected),
+        ),
+    )
+
+
+def _acting(seen: Pass) -> Iterator[str]:
+    if not torch.equal(seen.embedded, seen.layers[0].inputs):
+        yield "input"
+    for before, after in zip(seen.layers, seen.layers[1:], strict=False):
+        if not torch.equal(before.outputs, after.inputs):
+            yield "hidden"
+    if not torch.equal(seen.raw, seen.dropped):
+        yield "output"
+
+
+def after_evaluation_cell(before: Sequence[Window], after: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+    """Shares dropped in the epoch after an evaluation; a place that was wrong before it has a cell of its own."""
+    pairs = zip(_shares(before, strengths), _shares(after, strengths), strict=True)
+    findings = [second if first.ok else replace(second, ok=True) for first, second in pairs]
+    wrong = any(not finding.ok for finding in findings)
+    summary = Finding("dropout after evaluation", "changed" if wrong else "same", "same", ok=True)
+    return Cell("after eval", (summary, *findings))
+
+
+def _shares(windows: Sequence[Window], strengths: RegularizationConfig) -> Iterator[Finding]:
+    fates = [fate for window in windows for fate in dropout.words(window.seen).fates.values()]
+    gone = sum(True in fate for fate in fates)
+    yield share("share of words dropped", gone, len(fates), strengths.embedding_dropout)
+    inputs = [dropout.input_factors(window.seen) for window in windows]
+    yield dropout.dropped_share("share of input units dropped", inputs, strengths.input_dropout)
+    for boundary in range(len(windows[0].seen.layers) - 1):
+        found = dropout.hidden_factors(windows, boundary)
+        what = f"share of units dropped after layer {boundary + 1}"
+        yield dropout.dropped_share(what, found, strengths.hidden_dropout)
+    outputs = dropout.output_factors(windows)
+    yield dropout.dropped_share("share of output units dropped", outputs, strengths.output_dropout)
+    for layer in range(len(windows[0].recurrent)):
+        yield zero_share(windows, layer, strengths.weight_dropout)

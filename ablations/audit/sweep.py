@@ -1,0 +1,88 @@
+"""Audits of many configurations: for the `audit` command, and for a sweep before it trains."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ablations.audit.audit import SKIPPED, Outcome, audit
+from ablations.audit.table import print_audits
+from ablations.plan import Corpus, RunSpec
+from ablations.selection import Selection, dataset_name, require_fit
+from awd.corpus import load_corpus
+from awd.corpus.text import Text, encode
+
+__all__ = ["SKIPPED", "Key", "audit_before_training", "audit_selection", "audit_specs", "key"]
+
+Key = tuple[str, str]
+
+
+def key(spec: RunSpec) -> Key:
+    """What an audit depends on: corpus and configuration; seeds and names share one."""
+    return spec.corpus_sha256, spec.config_json
+
+
+def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, Outcome]:
+    """Audit each distinct configuration once, with a bar if the console is a terminal."""
+    distinct = {key(spec): spec for spec in specs}
+    texts: dict[str, Text] = {}
+    outcomes: dict[Key, Outcome] = {}
+    columns = (TextColumn("audit"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("audit", total=len(distinct))
+        for name, spec in distinct.items():
+            outcomes[name] = _audited(spec, data_dir, texts)
+            bar.advance(task)
+    return outcomes
+
+
+def audit_selection(selection: Selection, output: Console, messages: Console) -> bool:
+    """Audit what the command line asked for and print it, a table a data set; returns whether all act as configured.
+
+    Raises:
+        CorpusError: a corpus is not at hand, or too short for a configuration.
+    """
+    texts = selection.texts(lambda message: _say(messages, message))
+    require_fit(selection, texts)
+    sources = zip(selection.datasets, texts, strict=True)
+    plan = selection.plan([Corpus(dataset_name(source), source, text.sha256) for source, text in sources], seeds=[0])
+    outcomes = audit_specs(plan, selection.data_dir, messages)
+    for name, specs in itertools.groupby(plan, key=lambda spec: spec.dataset):
+        title = f"suite {selection.suite.name}, profile {selection.profile.name}, {name}"
+        print_audits(title, [(spec.variant, outcomes[key(spec)]) for spec in specs], output)
+    return all(outcome.ok for outcome in outcomes.values())
+
+
+def _audited(spec: RunSpec, data_dir: Path | None, texts: dict[str, Text]) -> Outcome:
+    try:
+        if spec.source not in texts:
+            texts[spec.source] = load_corpus(spec.source, data_dir=data_dir, download=False)
+        corpus = encode(texts[spec.source], spec.config.corpus.train_tokens)
+    except Exception as error:  # what is wrong with a corpus fails its runs, not the sweep
+        return Outcome(error=str(error))
+    return audit(spec.config, corpus)
+
+
+def audit_before_training(specs: Sequence[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, Outcome]:
+    """Audit what is left to train and say in a line how it went, with one more for each contradiction."""
+    if not specs:
+        return {}
+    started = time.perf_counter()
+    outcomes = audit_specs(specs, data_dir, console)
+    failed = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
+    for spec in {key(spec): spec for spec in specs if key(spec) in failed}.values():
+        for line in failed[key(spec)].contradictions:
+            _say(console, f"audit: {spec.dataset} {spec.variant}: {line}")
+    verdict = f"{len(failed)} not trained" if failed else "every mechanism acts as configured"
+    count = f"{len(outcomes)} configuration{'s' if len(outcomes) != 1 else ''}"
+    _say(console, f"audit: {count}, {verdict} ({time.perf_counter() - started:.0f} s)")
+    return outcomes
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
