@@ -85,7 +85,7 @@ def _root(
 
     **Examples**
 
-    * `python run_ablations.py --all` — the demo: three seeds of nine variants, some ten minutes on two cores
+    * `python run_ablations.py --all` — the demo: three seeds of nine variants, under ten minutes on two cores
     * `python run_ablations.py --all --profile paper --dataset ptb --device cuda` — the paper's own protocol
     * `python run_ablations.py --variants full,no-weight-drop --dataset my/folder` — your own text
     * `python run_ablations.py report` — tables and figures again, from the results
@@ -127,9 +127,7 @@ def run(
     """
     if every == (variants is not None):
         raise InputError("say what to run: either --all, or --variants with names from `list`")
-    from ablations.selection import select
-
-    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
     if dry_run:
         from ablations.overview import print_plan
 
@@ -167,15 +165,8 @@ def audit(
     **Examples**: `audit`; `audit --variants full --profile paper --dataset ptb`; `audit --suite my.yaml`
     """
     from ablations.audit.sweep import audit_selection
-    from ablations.selection import select
 
-    selection = select(suite, profile, dataset or (), variants, None, settings or (), data_dir)
-    try:
-        all_ok = audit_selection(selection, stdout, stderr)
-    except KeyboardInterrupt:
-        _say("interrupted")
-        raise typer.Exit(INTERRUPTED) from None
-    if not all_ok:
+    if not audit_selection(_select(suite, profile, dataset, variants, None, settings, data_dir), stdout, stderr):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -196,9 +187,7 @@ def report(
 
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
-    from ablations.selection import select
-
-    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
     _render(_collect(selection, results, reference, other_seeds=seeds is None), results, reports)
 
 
@@ -218,9 +207,7 @@ def compare(
 
     **Example**: `compare --results results/reference` shows the published runs.
     """
-    from ablations.selection import select
-
-    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
     _show(_collect(selection, results, reference, other_seeds=seeds is None), results)
 
 
@@ -245,9 +232,8 @@ def status(
 ) -> None:
     """Say which runs are done, failed or missing. Exit code 1 unless all are done."""
     from ablations.overview import print_status
-    from ablations.selection import select
 
-    selection = select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
     if not print_status(selection, _store(results), stdout):
         raise typer.Exit(SOME_FAILED)
 
@@ -283,6 +269,20 @@ def main() -> NoReturn:
 
 def _say(message: str) -> None:
     stderr.print(message, markup=False, highlight=False)
+
+
+def _select(
+    suite: str,
+    profile: str,
+    dataset: list[str] | None,
+    variants: str | None,
+    seeds: str | None,
+    settings: list[str] | None,
+    data_dir: Path | None,
+) -> Selection:
+    from ablations.selection import select
+
+    return select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
 
 
 def _store(results: Path) -> Store:

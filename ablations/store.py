@@ -145,7 +145,13 @@ def _read_shards(paths: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
 def _read_shard(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         # one file, not a data set: no folder names become columns
-        return pq.ParquetFile(path).read(columns=schema.names).cast(schema)
+        table = pq.ParquetFile(path).read()
+        if "run_id" not in table.column_names:
+            raise ValueError("it has no column run_id")
+        for field in schema:
+            if field.name not in table.column_names:  # written before the schema had it
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table.select(schema.names).cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(

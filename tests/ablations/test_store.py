@@ -74,6 +74,18 @@ def test_a_parquet_file_of_something_else_is_named(tmp_path: Path) -> None:
         Store(tmp_path).runs()
 
 
+def test_a_shard_from_before_a_column_existed_still_reads(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(row("new", audit="passed"), [])
+    path = tmp_path / "runs" / "new.parquet"
+    old = pd.read_parquet(path).drop(columns="audit").assign(run_id="old")
+    old.to_parquet(path.with_name("old.parquet"))
+    runs = store.runs().set_index("run_id")
+    assert runs.loc["new", "audit"] == "passed"
+    assert pd.isna(runs.loc["old", "audit"])
+    assert list(store.runs().columns) == RUN_SCHEMA.names
+
+
 def test_temporary_files_of_a_killed_process_are_passed_over(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(row(), [EPOCH])
