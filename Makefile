@@ -1,7 +1,7 @@
 # Everything that must hold before a commit; PYTHON=... picks another interpreter
 PYTHON ?= .venv/bin/python
 
-.PHONY: checks lint types test slow format demo reference
+.PHONY: checks lint types test slow format reference
 checks: lint types test
 
 lint:

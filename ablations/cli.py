@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -102,7 +103,8 @@ def run(
     seeds: SeedsOption = None,
     settings: SetOption = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at a time, a core each. Default: all cores.")
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Runs at a time. Default: as many as cores, each on one; 1 on a GPU."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     results: ResultsOption = Path("results"),
@@ -131,7 +133,7 @@ def run(
     if dry_run:
         from ablations.overview import print_plan
 
-        print_plan(selection, _store(results), stdout)
+        print_plan(selection, _store(results), stdout, force=force, retry_failed=retry_failed)
         return
     try:
         all_done = _train(selection, results, jobs, device, force, retry_failed, audit=not no_audit)
@@ -256,6 +258,9 @@ def data(
 
 def main() -> NoReturn:
     """Run the command line; every error that the user can mend ends in one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal or pipe that cannot write Δ gets a question mark
     arguments = sys.argv[1:]
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["run", *arguments]  # --all alone means run --all
@@ -313,9 +318,10 @@ def _train(
     corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
     options = Options(jobs, resolved, selection.data_dir, force, retry_failed, audit)
     plan = selection.plan(corpora)
-    run_plan(plan, _store(results), options, stderr)
+    summaries = run_plan(plan, _store(results), options, stderr)
     statuses = _store(results).statuses()
-    return all(statuses.get(spec.run_id) == "done" for spec in plan)
+    all_recorded = all(statuses.get(spec.run_id) == "done" for spec in plan)
+    return all_recorded and all(summary.status == "done" for summary in summaries)
 
 
 def _collect(selection: Selection, results: Path, reference: Path, other_seeds: bool) -> ReportData:
@@ -326,10 +332,10 @@ def _collect(selection: Selection, results: Path, reference: Path, other_seeds: 
 
 def _render(data: ReportData, results: Path, reports: Path) -> None:
     from ablations.report.collect import require_finished
-    from ablations.report.render import render_report
+    from ablations.report.render import render_report, report_folder
 
     require_finished(data, results)
-    folder = reports / data.profile.name
+    folder = report_folder(data, reports)
     render_report(data, folder)
     _say(f"report: {folder}")
 

@@ -63,8 +63,10 @@ def _vocabulary_and_tokens(spec: RunSpec, selection: Selection) -> tuple[int, in
     return len(encoded.words), len(encoded.train)
 
 
-def print_plan(selection: Selection, store: Store, console: Console) -> None:
-    """The runs that would be trained, with their sizes."""
+def print_plan(selection: Selection, store: Store, console: Console, *, force: bool, retry_failed: bool) -> None:
+    """The runs of a plan with their sizes, and what of it would be trained."""
+    from ablations.runner import remaining
+
     plan = selection.plan(selection.corpora())
     statuses, taken = store.statuses(), sizes(plan, selection)
     table = _table(_title(selection), "data set", "variant", "seed")
@@ -77,7 +79,7 @@ def print_plan(selection: Selection, store: Store, console: Console) -> None:
         status = statuses.get(spec.run_id, MISSING)
         table.add_row(spec.dataset, spec.variant, str(spec.seed), *(f"{n:,}" for n in numbers), status)
     console.print(table)
-    left = {spec.run_id for spec in plan} - statuses.keys()
+    left = {spec.run_id for spec in remaining(plan, store, force=force, retry_failed=retry_failed)}
     tokens = sum(taken[run_id].tokens * taken[run_id].most_epochs for run_id in left)
     console.print(f"{len(plan)} runs, {len(left)} to train: at most {tokens:,} tokens. Dry run: nothing was written.")
 

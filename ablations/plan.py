@@ -101,15 +101,18 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def resolve(profile: Profile, suite: Suite, dataset: str, variant: Variant, settings: dict[str, Any]) -> Config:
+def resolve(profile: Profile, suite: Suite, source: str, variant: Variant, settings: dict[str, Any]) -> Config:
     """The configuration of one variant: the profile's, the data set's, ``--set``, then what the variant changes.
+
+    Args:
+        source: the data set as it was asked for: a folder called ``ptb`` is not ``ptb``.
 
     Raises:
         ConfigError: a layer does not fit; the message names the layer.
     """
     config = override(Config(), profile.config, f"profile {profile.name}: config")
-    of_dataset = profile.per_dataset.get(dataset, {})
-    config = override(config, of_dataset, f"profile {profile.name}: per_dataset.{dataset}")
+    of_dataset = profile.per_dataset.get(source, {})
+    config = override(config, of_dataset, f"profile {profile.name}: per_dataset.{source}")
     config = override(config, settings, "--set")
     return override(config, variant.overrides, f"suite {suite.name}: variant {variant.name}")
 
@@ -135,7 +138,7 @@ def make_plan(
     """
     chosen = suite.variants if variants is None else [suite.variant(name) for name in dict.fromkeys(variants)]
     configs = {
-        (corpus.name, variant.name): resolve(profile, suite, corpus.name, variant, settings or {})
+        (corpus.source, variant.name): resolve(profile, suite, corpus.source, variant, settings or {})
         for corpus in corpora
         for variant in chosen
     }
@@ -149,7 +152,7 @@ def make_plan(
             variant=variant.name,
             label=variant.label,
             seed=seed,
-            config=configs[corpus.name, variant.name],
+            config=configs[corpus.source, variant.name],
         )
         for corpus in corpora
         for seed in dict.fromkeys(profile.seeds if seeds is None else seeds)

@@ -58,7 +58,8 @@ class ProgressFolder:
 
     def remove(self, run_id: str) -> None:
         """The run is no longer running."""
-        self._path(run_id).unlink(missing_ok=True)
+        with suppress(OSError):  # on Windows a file that is being read stays
+            self._path(run_id).unlink(missing_ok=True)
 
     def read(self, run_id: str) -> Progress | None:
         """How far a run is; ``None`` if it is not running."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -27,6 +28,7 @@ class Provenance:
     git_dirty: bool | None
     host: str
     python_version: str
+    torch_version: str
     project_version: str
 
 
@@ -39,6 +41,7 @@ def collect_provenance() -> Provenance:
         git_dirty=None if commit is None or changed is None else bool(changed),
         host=_host(),
         python_version=platform.python_version(),
+        torch_version=importlib.metadata.version("torch"),
         project_version=awd.__version__,
     )
 

@@ -28,7 +28,7 @@ class Options:
     """How a plan is run; nothing here changes a result.
 
     Attributes:
-        jobs: runs at a time; ``None`` is one for each core this process may use.
+        jobs: runs at a time; ``None`` is one for each core this process may use, or one on a GPU.
         device: a torch device, resolved.
         data_dir: folder of the corpora, if one was given.
         force: train again what is done.
@@ -73,10 +73,17 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: Options, console: C
     summaries = []
     with Display(console, specs, progress) as display:
         refused = (_record_failure(job, store, f"audit {job.audit}") for job in contradicted)
-        for summary in chain(refused, _summaries(jobs, options.jobs or joblib.cpu_count(), store, display)):
+        for summary in chain(refused, _summaries(jobs, _at_once(options), store, display)):
             summaries.append(summary)
             display.run_ended(by_id[summary.run_id].spec, summary)
     return summaries
+
+
+def _at_once(options: Options) -> int:
+    if options.jobs is not None:
+        return options.jobs
+    # as many trainings as cores would not fit on most GPUs
+    return 1 if options.device.startswith("cuda") else joblib.cpu_count()
 
 
 def _audited_jobs(
@@ -122,5 +129,6 @@ def _summaries(jobs: Sequence[Job], at_once: int, store: Store, display: Display
 
 
 def _record_failure(job: Job, store: Store, error: str) -> Summary:
-    store.write({**describe(job), "status": FAILED, "error": error, "epochs": 0}, [])
+    if not store.write({**describe(job), "status": FAILED, "error": error, "epochs": 0}, []):
+        error += " (the earlier result is kept)"
     return Summary(job.spec.run_id, FAILED, error, None, None, 0.0)

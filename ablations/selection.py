@@ -83,14 +83,15 @@ def select(
         ConfigError: something named does not exist or does not fit.
     """
     the_suite, the_profile = load_suite(suite), load_profile(profile)
-    names = tuple(name for given in datasets for name in _split_names(given)) or the_profile.datasets
+    names = tuple(name for given in datasets for name in _split_names(given)) if datasets else the_profile.datasets
+    _require_distinct(names)
     selection = Selection(
         suite=the_suite,
         published=load_published(the_suite, suite),
         profile=the_profile,
         datasets=tuple(dict.fromkeys(names)),
-        variants=tuple(name.strip() for name in variants.split(",") if name.strip()) if variants else None,
-        seeds=parse_seeds(seeds) if seeds else None,
+        variants=None if variants is None else _parse_variants(variants),
+        seeds=None if seeds is None else parse_seeds(seeds),
         assignments=tuple(assignments),
         data_dir=data_dir,
         settings=parse_settings(assignments),
@@ -111,6 +112,24 @@ def require_fit(selection: Selection, texts: Sequence[Text]) -> None:
         configs = {(spec.config.corpus, spec.config.training) for spec in selection.plan([corpus], seeds=[0])}
         for cut, training in configs:
             fits(encode(text, cut.train_tokens), training)
+
+
+def _require_distinct(sources: Sequence[str]) -> None:
+    """Refuse no data set, and two that would go by one name."""
+    if not sources:
+        raise ConfigError("--dataset: no data set was named")
+    by_name: dict[str, str] = {}
+    for source in sources:
+        other = by_name.setdefault(dataset_name(source), source)
+        if other != source:
+            raise ConfigError(f"--dataset: {other!r} and {source!r} would both be called {dataset_name(source)!r}")
+
+
+def _parse_variants(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ConfigError(f"--variants {text!r}: no variant was named; `list` shows them")
+    return names
 
 
 def _split_names(given: str) -> list[str]:

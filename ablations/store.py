@@ -92,20 +92,24 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.root}: results cannot be written there ({error.strerror})") from None
 
-    def write(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Store a run: its epochs first, then its row, whose presence says that the run is recorded.
+
+        Returns:
+            Whether it was: a run that failed never replaces one that is done.
 
         Raises:
             StoreError: the disk is full or the folder not writable; nothing half-written is left.
         """
         name = f"{row['run_id']}.parquet"
+        if row["status"] != DONE and self._is_done(self.runs_folder / name):
+            return False
         _write_shard(self.epochs_folder / name, epochs, EPOCH_SCHEMA)
         _write_shard(self.runs_folder / name, [row], RUN_SCHEMA)
+        return True
 
-    def forget(self, run_id: str) -> None:
-        """Remove a run, its commit mark first."""
-        for folder in (self.runs_folder, self.epochs_folder):
-            (folder / f"{run_id}.parquet").unlink(missing_ok=True)
+    def _is_done(self, path: Path) -> bool:
+        return path.is_file() and _read_shard(path, RUN_SCHEMA)["status"].to_pylist() == [DONE]
 
     def statuses(self) -> dict[str, str]:
         """Status of every recorded run, by its id."""

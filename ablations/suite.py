@@ -13,6 +13,7 @@ from awd.errors import ConfigError
 from awd.messages import unknown
 
 HERE = Path(__file__).parent
+DEFAULT_SUITE = "table5"
 _FORBID_EXTRA = ConfigDict(extra="forbid")
 
 

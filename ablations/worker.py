@@ -53,7 +53,6 @@ class Summary:
         valid_ppl: best validation perplexity; ``None`` unless done.
         test_ppl: test perplexity; ``None`` unless done.
         seconds: it took.
-        stored: whether the shards were written; a full disk may prevent it.
     """
 
     run_id: str
@@ -62,7 +61,6 @@ class Summary:
     valid_ppl: float | None
     test_ppl: float | None
     seconds: float
-    stored: bool = True
 
 
 def execute(job: Job) -> Summary:
@@ -112,10 +110,12 @@ def _train(job: Job, progress: ProgressFolder, epochs: list[dict[str, Any]]) -> 
 
     from awd.corpus import load_corpus
     from awd.corpus.text import encode
+    from awd.device import use_exact_float32
     from awd.trainer import EpochRecord, Trainer
 
     # one thread a run: two runs of one thread each do more than one of two, and never fight over a core
     torch.set_num_threads(1)
+    use_exact_float32()
     spec, config = job.spec, job.spec.config
     most_epochs = config.training.epochs + config.finetuning.epochs
     # the parent has fetched it
@@ -139,7 +139,6 @@ def _train(job: Job, progress: ProgressFolder, epochs: list[dict[str, Any]]) -> 
         "averaging_started": result.averaging_started,
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "device": _device_name(job.device),
-        "torch_version": torch.__version__,
     }
 
 
@@ -157,17 +156,11 @@ def _store(job: Job, outcome: dict[str, Any], epochs: list[dict[str, Any]]) -> S
         "epochs": len(epochs),
         "tokens_per_second": sum(epoch["tokens"] for epoch in epochs) / seconds if seconds else None,
     }
-    error, stored = outcome.get("error"), True
+    status, error = outcome["status"], outcome.get("error")
     try:
-        Store(job.results).write(row, epochs)
+        if not Store(job.results).write(row, epochs):
+            error = f"{error} (the earlier result is kept)"
     except Exception as failure:
-        stored, error = False, f"{error}; not stored: {failure}" if error else f"not stored: {failure}"
-    return Summary(
-        job.spec.run_id,
-        outcome["status"] if stored else FAILED,
-        error,
-        outcome.get("valid_ppl"),
-        outcome.get("test_ppl"),
-        outcome["seconds"],
-        stored,
-    )
+        status, error = FAILED, f"{error}; not stored: {failure}" if error else f"not stored: {failure}"
+    valid_ppl, test_ppl = outcome.get("valid_ppl"), outcome.get("test_ppl")
+    return Summary(job.spec.run_id, status, error, valid_ppl, test_ppl, outcome["seconds"])

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from awd.errors import DeviceError
+
+
+def use_exact_float32() -> None:
+    """Make float32 on a GPU mean float32, and the same sums in the same order every time.
+
+    By default cuDNN's LSTM multiplies in TF32, which has 10 bits of mantissa, and some of its sums depend on timing.
+    Call it before the first use of the GPU.
+    """
+    import torch
+
+    # read when CUDA starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def resolve_device(name: str) -> str:

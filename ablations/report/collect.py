@@ -31,7 +31,7 @@ def collect(
     corpora, notes = _recorded_corpora(selection, recorded)
     plan = _plan(selection, corpora, recorded, other_seeds)
     runs = join_runs(plan, recorded)
-    of_profile = recorded["profile"] == selection.profile.name
+    of_profile = (recorded["profile"] == selection.profile.name) & (recorded["suite"] == selection.suite.name)
     stale = recorded[
         of_profile & ~recorded["run_id"].isin(runs["run_id"]) & _asked_for(selection, recorded, other_seeds)
     ]
@@ -61,9 +61,9 @@ def require_finished(data: ReportData, results: Path) -> None:
     if not (data.runs["status"] == DONE).any():
         settings = "".join(f" --set {setting}" for setting in data.settings)
         raise InputError(
-            f"{results}: no finished run of profile {data.profile.name}{settings} on "
-            f"{', '.join(data.runs['dataset'].unique())}; train some with: "
-            f"python run_ablations.py --all --profile {data.profile.name}{settings}"
+            f"{results}: no finished run of suite {data.suite.name}, profile {data.profile.name}{settings} on "
+            f"{', '.join(data.runs['dataset'].unique())}; to train them: python run_ablations.py --all, with the same "
+            f"--suite, --profile, --dataset, --set and --results"
         )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ablations.profile import load_profile
 from ablations.report.data import ReportData
 from ablations.statistics import KEYS, SPLITS, seed_differences, summarise, summarise_differences
 from ablations.suite import Published
+from awd.corpus import DATASETS, corpus_identity
 
 _TITLES = {"ptb": "Penn Treebank", "wikitext-2": "WikiText-2", "python-docs": "Python docs"}
 
@@ -50,9 +52,12 @@ def published_dataset(published: Published | None, dataset: str) -> str | None:
 
 
 def comparable(data: ReportData, dataset: str) -> bool:
-    """Whether perplexities on a data set may be set against published ones: the paper's protocol, unchanged."""
-    unchanged = data.profile.scale == "paper" and not data.settings
-    return unchanged and data.published is not None and published_dataset(data.published, dataset) == dataset
+    """Whether perplexities on a data set may be set against published ones: the paper's protocol, on its own text."""
+    unchanged = data.profile == load_profile("paper") and not data.settings
+    if not unchanged or data.published is None or published_dataset(data.published, dataset) != dataset:
+        return False
+    recorded = data.runs.loc[data.runs["dataset"].eq(dataset), "corpus_sha256"].dropna()
+    return dataset in DATASETS and recorded.eq(corpus_identity(dataset)).all().item()
 
 
 def _published(data: ReportData, keys: pd.DataFrame) -> pd.DataFrame:

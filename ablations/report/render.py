@@ -9,9 +9,19 @@ from ablations.files import whole_file, write_text
 from ablations.report.data import ReportData
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
 from ablations.store import DONE
+from ablations.suite import DEFAULT_SUITE
 from awd.errors import InputError
 
-__all__ = ["render_report", "terminal_table"]
+__all__ = ["render_report", "report_folder", "terminal_table"]
+
+
+def report_folder(data: ReportData, reports: Path) -> Path:
+    """``reports/<profile>``, with the suite's name and the data sets' added where they are not the usual ones, so that
+    the report of another suite or of one's own text does not replace the first."""
+    others = [] if data.suite.name == DEFAULT_SUITE else [data.suite.name]
+    datasets = dict.fromkeys(data.runs["dataset"])
+    others += [] if set(datasets) <= set(data.profile.datasets) else list(datasets)
+    return reports / "-".join([data.profile.name, *map(_file_name, others)])
 
 
 def render_report(data: ReportData, folder: Path) -> list[Path]:
@@ -45,9 +55,13 @@ def _require_finished(data: ReportData) -> None:
     )
 
 
+def _file_name(name: str) -> str:
+    # the user's own, and may hold anything
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table"
+
+
 def _write_tables(data: ReportData, folder: Path) -> list[Path]:
-    # a suite's name is the user's own, and may hold anything
-    name = re.sub(r"[^\w.-]+", "-", data.suite.name).strip(".-") or "table"
+    name = _file_name(data.suite.name)
     texts = {"md": markdown_page(data), "csv": csv_text(data), "tex": latex_text(data)}
     paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
     for path, text in paths.items():

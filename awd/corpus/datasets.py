@@ -128,7 +128,7 @@ def load_corpus(
         return python_docs.load_python_docs()
     if name_or_path in datasets:
         dataset = datasets[name_or_path]
-        folder = data_dir or _data_folder_of_environment()
+        folder = data_dir.expanduser() if data_dir else _data_folder_of_environment()
         if folder is not None:
             return _from_data_folder(dataset, folder)
         return _from_cache(dataset, cache_folder(cache_dir) / dataset.name, download, on_message or (lambda _: None))

@@ -38,6 +38,8 @@ def refuse(cli: CommandLine, folder: Path, arguments: list[object], *said: str, 
         (["--all", "--set", "model.hidden_size=[1"], ["--set"]),
         (["--all", "--seeds", "one"], ["--seeds", "'one'"]),
         (["--all", "--seeds", "0"], ["--seeds", "'0'"]),
+        (["--all", "--seeds", ""], ["--seeds", "''"]),
+        (["--variants", ","], ["--variants ','", "no variant was named"]),
         (["--all", "--device", "cuda:99"], ["--device cuda:99"]),
         (["--all", "--device", "gpu"], ["--device 'gpu'", "cuda:N"]),
         (["--all", "--jobs", "0"], ["--jobs"]),
@@ -47,8 +49,11 @@ def refuse(cli: CommandLine, folder: Path, arguments: list[object], *said: str, 
         (["rnu", "--all"], ["rnu"]),
         (["--all", "--set", "training.batch_size=999999"], ["train split", "training.batch_size"]),
         (["--all", "--set", "corpus.train_tokens=999999999"], ["corpus.train_tokens", "999999999"]),
-        (["report"], ["no finished run of profile demo", "run_ablations.py --all"]),
-        (["compare", "--profile", "smoke", "--reference", "nowhere"], ["no finished run of profile smoke"]),
+        (["report"], ["no finished run of suite table5, profile demo", "run_ablations.py --all"]),
+        (
+            ["compare", "--profile", "smoke", "--reference", "nowhere"],
+            ["no finished run of suite table5, profile smoke"],
+        ),
         (["data", "pbt"], ["unknown data set 'pbt'", "did you mean 'ptb'"]),
     ],
 )
@@ -113,6 +118,11 @@ def test_a_profile_that_is_not_there(cli: CommandLine, tmp_path: Path) -> None:
 def test_a_missing_split(cli: CommandLine, tmp_path: Path, corpus: Path) -> None:
     (corpus / "valid.txt").unlink()
     refuse(cli, tmp_path, ["--all", "--dataset", corpus], "no file for the valid split", str(corpus))
+
+
+def test_two_folders_of_one_name(cli: CommandLine, tmp_path: Path, corpus: Path) -> None:
+    other = write_corpus(tmp_path / "other" / corpus.name)
+    refuse(cli, tmp_path, ["--all", "--dataset", corpus, "--dataset", other], str(corpus), str(other), "own-text")
 
 
 def test_an_empty_split(cli: CommandLine, tmp_path: Path, corpus: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_diverged_run_is_recorded_and_the_others_finish(
     assert stored.loc["explodes", "status"] == "diverged"
     assert "epoch 1, step" in stored.loc["explodes", "error"]
     assert pd.isna(stored.loc["explodes", "test_ppl"])
-    assert "diverged" in (tmp_path / "reports" / "tiny" / "two.md").read_text(encoding="utf-8")
+    assert "diverged" in (tmp_path / "reports" / "tiny-two-own-text" / "two.md").read_text(encoding="utf-8")
 
     again = cli(*arguments)
     assert again.returncode == 1, "a recorded failure is never taken for done"
@@ -143,6 +143,14 @@ def test_a_dry_run_plans_and_writes_nothing(cli: CommandLine, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_counts_what_the_same_command_would_train(
+    cli: CommandLine, arguments: list[object], swept: Path
+) -> None:
+    kept = [*arguments, "--results", swept, "--dry-run"]
+    assert "9 runs, 0 to train" in cli(*kept).stdout
+    assert "9 runs, 9 to train" in cli(*kept, "--force").stdout
+
+
 def test_a_dry_run_of_wikitext_2_counts_its_parameters(cli: CommandLine) -> None:
     done = cli("--all", "--profile", "paper", "--dataset", "wikitext-2", "--dry-run")
     assert done.stdout.count("33,556,078") == 8
@@ -154,7 +162,7 @@ def test_settings_make_other_runs(cli: CommandLine, tmp_path: Path, arguments: l
     assert cli(*some).returncode == 0
     assert cli(*some, "--set", "model.hidden_size=9", "--set", "regularization.weight_decay=1e-6").returncode == 0
     assert len(pd.read_parquet(tmp_path / "results" / "runs")) == 2
-    assert "model.hidden_size=9" in (tmp_path / "reports" / "tiny" / "table5.md").read_text(encoding="utf-8")
+    assert "model.hidden_size=9" in (tmp_path / "reports" / "tiny-own-text" / "table5.md").read_text(encoding="utf-8")
 
 
 def test_seeds_are_replicates_and_the_report_shows_all(
@@ -166,7 +174,7 @@ def test_seeds_are_replicates_and_the_report_shows_all(
     stored = pd.read_parquet(tmp_path / "results" / "runs")
     assert sorted(stored["seed"]) == [1, 1, 2, 2, 5, 5]
     assert stored.loc[stored["variant"] == "full", "test_ppl"].nunique() == 3
-    table = pd.read_csv(tmp_path / "reports" / "tiny" / "table5.csv")
+    table = pd.read_csv(tmp_path / "reports" / "tiny-own-text" / "table5.csv")
     assert set(table.loc[table["variant"] == "full", "n"]) == {3}
 
 

@@ -65,6 +65,11 @@ def test_the_paper_profile_is_the_papers_protocol() -> None:
     assert (wt2.regularization.input_dropout, wt2.training.batch_size, wt2.finetuning.epochs) == (0.65, 80, 750)
 
 
+def test_a_folder_called_ptb_is_not_penn_treebank() -> None:
+    wt2 = resolve(PAPER, SUITE, "my/wikitext-2", SUITE.variant("full"), {})
+    assert wt2.regularization.input_dropout == 0.4
+
+
 def test_the_published_table_has_36_numbers_and_its_take_home() -> None:
     published = load_published(SUITE, "table5")
     assert published is not None

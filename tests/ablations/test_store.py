@@ -30,6 +30,17 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert store.statuses() == {"a": "done"}
 
 
+def test_a_failure_never_replaces_a_finished_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.write(row(status="failed"), [])
+    assert store.write(row(), [EPOCH])
+    assert not store.write(row(status="failed", valid_ppl=None), [])
+    assert store.statuses() == {"a": "done"}
+    assert len(store.epochs(["a"])) == 1
+    assert store.write(row(valid_ppl=3.0), [EPOCH])
+    assert store.runs()["valid_ppl"].tolist() == [3.0]
+
+
 def test_an_empty_folder_is_an_empty_frame_of_the_schema(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     assert list(store.runs().columns) == RUN_SCHEMA.names

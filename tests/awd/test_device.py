@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
-from awd.device import resolve_device
+from awd.device import resolve_device, use_exact_float32
 from awd.errors import DeviceError
 
 
@@ -32,3 +34,10 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
     assert resolve_device("cuda") == "cuda:0"
     with pytest.raises(DeviceError, match="CUDA devices"):
         resolve_device("cuda:99")
+
+
+def test_float32_on_a_gpu_is_float32() -> None:
+    use_exact_float32()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]

@@ -24,7 +24,9 @@ def selection() -> Selection:
 
 def record(store: Store, specs: list[RunSpec], **fields: object) -> None:
     for spec in specs:
-        named = {name: getattr(spec, name) for name in ("run_id", "profile", "dataset", "corpus_sha256", "variant")}
+        named = {
+            name: getattr(spec, name) for name in ("run_id", "profile", "dataset", "corpus_sha256", "variant", "suite")
+        }
         row = {**named, "seed": spec.seed, "status": "done", "valid_ppl": 50.0, "test_ppl": 51.0, **fields}
         store.write(row, [{"run_id": spec.run_id, "phase": "train", "epoch": 1, "valid_ppl": 50.0}])
 
@@ -49,7 +51,9 @@ def test_nothing_finished_is_refused(selection: Selection, tmp_path: Path) -> No
     for fields in ({}, {"status": "failed"}):
         if fields:
             record(store, plan(selection, [1]), **fields)
-        with pytest.raises(InputError, match=r"no finished run of profile smoke .* --profile smoke"):
+        with pytest.raises(
+            InputError, match=r"no finished run of suite table5, profile smoke on python-docs; to train them"
+        ):
             require_finished(collect(selection, store), tmp_path)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ablations.report import figures
-from ablations.report.render import render_report
+from ablations.report.render import render_report, report_folder
 from ablations.suite import Suite, Variant
 from awd.errors import InputError
 from tests.ablations.report.synthetic import report_data, user_suite
@@ -77,3 +77,10 @@ def test_nothing_half_written_is_left(demo, tmp_path, monkeypatch):
 def test_terminal_tables_do_without_matplotlib():
     code = "import sys, ablations.report.render; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_another_suite_or_text_has_a_folder_of_its_own(demo, tmp_path):
+    assert report_folder(demo, tmp_path) == tmp_path / "demo"
+    assert report_folder(replace(demo, suite=user_suite(2)), tmp_path) == tmp_path / "demo-mine"
+    own = replace(demo, runs=demo.runs.assign(dataset="my/../text"))
+    assert report_folder(own, tmp_path) == tmp_path / "demo-my-..-text"

@@ -65,6 +65,8 @@ def test_perplexities_are_set_against_the_papers_only_at_the_papers_own_setting(
     assert "ours − paper" not in rows_of(demo)
     assert not comparable(replace(paper, settings=("optimizer.learning_rate=20",)), "ptb")
     assert not comparable(replace(paper, published=None), "ptb")
+    assert not comparable(replace(paper, profile=replace(paper.profile, title="mine")), "ptb"), "a user's own profile"
+    assert not comparable(replace(paper, runs=paper.runs.assign(corpus_sha256="f" * 64)), "ptb"), "a folder named ptb"
     frame = comparison_frame(paper).set_index(["dataset", "variant"]).loc[("wikitext-2", "full")]
     assert frame["valid_minus_published"] == pytest.approx(frame["valid_mean"] - 68.6)
     assert comparison_frame(demo)["valid_minus_published"].isna().all()
