@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,7 +80,7 @@ def audit_config(config: Config, corpus: Encoded, seed: int = _SEED) -> list[Cel
     """
     embedding, *layers = size.widths(config.model)
     parameters = plain.parameter_count(len(corpus.words), embedding, layers, config.model.tie_weights)
-    with _one_thread():
+    with _undisturbed(seed):
         observer = Observer(*cuts.dropping(config, corpus, parameters), seed)
         observer.run()
         acting = _acting_cells(observer, config, len(corpus.words), seed)
@@ -93,7 +93,7 @@ def audit_config(config: Config, corpus: Encoded, seed: int = _SEED) -> list[Cel
             averaging.averaging_cell(walk),
             averaging.finetuning_cell(walk),
             evaluation.evaluation_cell(observer),
-            _after_evaluation(observer, config),
+            _after_evaluation(observer, config, acting),
         ]
 
 
@@ -113,9 +113,10 @@ def _acting_cells(observer: Observer, config: Config, vocabulary: int, seed: int
     ]
 
 
-def _after_evaluation(observer: Observer, config: Config) -> Cell:
-    before, after = ([window for window in observer.windows if window.epoch == epoch] for epoch in (1, 2))
-    return evaluation.after_evaluation_cell(before, after, config.regularization)
+def _after_evaluation(observer: Observer, config: Config, before: Sequence[Cell]) -> Cell:
+    second = [window for window in observer.windows if window.epoch == 2]
+    red = {cell.mechanism for cell in before if not cell.ok}
+    return evaluation.after_evaluation_cell(second, config.regularization, red)
 
 
 def _walk(config: Config, corpus: Encoded, parameters: int, seed: int) -> tuple[Walk, str]:
@@ -134,11 +135,13 @@ def _walk(config: Config, corpus: Encoded, parameters: int, seed: int) -> tuple[
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """The same sums in the same order on every machine."""
-    before = torch.get_num_threads()
+def _undisturbed(seed: int) -> Iterator[None]:
+    """The same draws and the same sums in the same order on every machine, and torch afterwards as it was."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)

@@ -66,7 +66,7 @@ def tolerance(probability: float, count: int) -> float:
     return _ERRORS * math.sqrt(probability * (1 - probability) / count) + _ERRORS / count
 
 
-def share(what: str, hits: int, count: int, probability: float) -> Finding:
+def share(what: str, hits: float, count: int, probability: float) -> Finding:
     """A share of ``count`` independent draws against its probability."""
     if not count:
         return Finding(what, "none to see", f"{probability:g}", ok=True)

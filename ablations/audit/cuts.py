@@ -11,7 +11,7 @@ from awd.corpus.text import Encoded
 
 _COLUMNS = {False: 8, True: 4}  # of the text trained on, for small and large models: masks must differ across them
 _LARGE = 2_000_000  # parameters from which the audit takes fewer windows
-_LONGEST = 100  # tokens in a window of the run that looks at dropout
+_SHORTEST, _LONGEST = 8, 100  # tokens in a window of the run that looks at dropout
 _RATE = 1e-3  # of the run whose steps are not measured, so that nothing can diverge
 _WORDS = 500  # of the vocabulary, in the run whose steps are measured
 _LENGTH = 2  # base length of windows whose steps are measured
@@ -19,11 +19,11 @@ _LONGEST_INTERVAL = {False: 10, True: 1}  # of the criterion, for small and larg
 
 
 def dropping(config: Config, corpus: Encoded, parameters: int) -> tuple[Config, Encoded]:
-    """Two epochs of a few windows, as long as configured up to a point: for dropout, penalties and evaluation."""
+    """Two epochs of a few windows, about as long as configured: for dropout, penalties and evaluation."""
     windows = replace(
         config.windows,
-        length=min(config.windows.length, _LONGEST),
-        minimum=min(config.windows.minimum, _LONGEST),
+        length=min(max(config.windows.length, _SHORTEST), _LONGEST),
+        minimum=min(max(config.windows.minimum, _SHORTEST), _LONGEST),
         spread=min(config.windows.spread, _LONGEST / 5),
     )
     longest = max(windows.length, windows.minimum) + (3 * windows.spread if windows.variable else 0)

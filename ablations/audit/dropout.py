@@ -14,6 +14,8 @@ from ablations.audit.cell import Cell, Finding, close, share, yes_or_no
 from ablations.audit.observe import Pass, Window
 from awd.config import RegularizationConfig
 
+EMBEDDING, INPUT, HIDDEN, OUTPUT = "embed drop", "input drop", "hidden drop", "output drop"
+_CLEAR = 1e4  # odds at which a case is clear
 _CHANCE = 1e-9  # below it, a coincidence is taken for a fault
 _EXACT = 1e-5  # relative rounding of a product in float32
 
@@ -51,55 +53,56 @@ def factors(before: Tensor, after: Tensor, visible: Tensor | None = None) -> Fac
 
 @dataclass(frozen=True)
 class Words:
-    """What embedding dropout did to one window's words.
+    """What embedding and input dropout did to one window.
 
     Attributes:
-        factors: of embedding and input dropout together.
-        readable: positions at which a word's fate can be seen, ``(time, batch)``.
-        gone: positions at which the whole vector is zero.
+        both: the two together.
+        units: input dropout alone, where it can be seen.
         fates: for each distinct word, whether it was dropped at each place where that can be seen.
     """
 
-    factors: Factors
-    readable: Tensor
-    gone: Tensor
+    both: Factors
+    units: Factors
     fates: dict[int, set[bool]]
 
 
-def words(seen: Pass) -> Words:
-    """Tell dropped words from dropped input units."""
+def words(seen: Pass, strengths: RegularizationConfig) -> Words:
+    """Tell dropped words from dropped input units.
+
+    A column that is zero throughout may have lost all its words or all its units. Which of the two is decided by the
+    odds, before anything is looked at; columns where the odds are too even are left out.
+    """
     both = factors(seen.embedded, seen.layers[0].inputs)
     gone = (both.dropped | ~both.visible).all(dim=-1)
-    # a column that is zero throughout says nothing of its words: its units may all be dropped
-    readable = both.visible.any(dim=-1) & ~gone.all(dim=0)
+    no_words, no_units = _odds(seen, strengths)
+    blank = gone.all(dim=0)
+    unclear = (no_words <= no_units * _CLEAR) & (no_units <= no_words * _CLEAR) & (no_words > 0)
+    is_units = ~unclear & (no_units > no_words)
+    readable = (~unclear & ~(blank & is_units))[None] & both.visible.any(dim=-1)
     fates: dict[int, set[bool]] = {}
     for word, dropped in zip(seen.tokens[readable].tolist(), gone[readable].tolist(), strict=True):
         fates.setdefault(word, set()).add(dropped)
-    return Words(both, readable, gone, fates)
+    shown = ~unclear & (~gone | (blank & is_units))
+    return Words(both, Factors(both.values, both.visible & shown[:, :, None]), fates)
 
 
-def input_factors(seen: Pass) -> Factors:
-    """Input dropout alone, where it can be seen: at words that were kept.
-
-    A column without any kept word is left out, unless its words are kept elsewhere: then all its units are dropped.
-    """
-    found = words(seen)
-    kept = [word for word, fates in found.fates.items() if False in fates]
-    kept_elsewhere = torch.isin(seen.tokens, torch.tensor(kept, dtype=seen.tokens.dtype)) & found.gone.all(dim=0)
-    visible = (~found.gone | kept_elsewhere)[:, :, None]
-    return Factors(found.factors.values, found.factors.visible & visible)
+def _odds(seen: Pass, strengths: RegularizationConfig) -> tuple[Tensor, Tensor]:
+    """Chances that a column loses all its words, and all its units."""
+    distinct = torch.tensor([len(column.unique()) for column in seen.tokens.t()], dtype=torch.float64)
+    no_words = torch.full_like(distinct, strengths.embedding_dropout) ** distinct
+    return no_words, torch.full_like(distinct, strengths.input_dropout ** seen.embedded.shape[-1])
 
 
 def embedding_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
     """Whole words, a share of the vocabulary a minibatch, at every occurrence alike."""
     p, other = strengths.embedding_dropout, strengths.input_dropout
-    found = [words(window.seen) for window in windows]
+    found = [words(window.seen, strengths) for window in windows]
     fates = [fate for window in found for fate in window.fates.values()]
     apart = sum(len(fate) > 1 for fate in fates)
     findings = [
         share("share of words dropped", sum(True in fate for fate in fates), len(fates), p),
         yes_or_no("occurrences of a word in a window", not apart, "together", f"apart for {apart} words"),
-        _scale_with("kept words, with input dropout, are scaled by", [window.factors for window in found], p, other),
+        _scale_with("kept words, with input dropout, are scaled by", [window.both for window in found], p, other),
     ]
     again = [
         first.fates[word] == second.fates[word]
@@ -108,20 +111,24 @@ def embedding_cell(windows: Sequence[Window], strengths: RegularizationConfig) -
     ]
     if len(again) * math.log(_agreement(p)) < math.log(_CHANCE):
         findings.append(yes_or_no("from window to window", not all(again), "drawn anew", "the same words"))
-    return Cell("embed drop", tuple(findings))
+    return Cell(EMBEDDING, tuple(findings))
 
 
 def input_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
     """Locked dropout on the embedded input."""
     p, other = strengths.input_dropout, strengths.embedding_dropout
-    found = [input_factors(window.seen) for window in windows]
-    scale = _scale_with("kept units, with embedding dropout, are scaled by", found, p, other)
-    return Cell("input drop", (*locked(found, p), scale))
+    found = [words(window.seen, strengths) for window in windows]
+    scale = _scale_with(
+        "kept units, with embedding dropout, are scaled by", [window.both for window in found], p, other
+    )
+    return Cell(INPUT, (*locked([window.units for window in found], p), scale))
 
 
 def _scale_with(what: str, found: Sequence[Factors], p: float, other: float) -> Finding:
     """The scale of embedding and input dropout together, which alone is seen; a scale that the other lacks is its."""
     measured, expected = _measured_scale(found), 1 / ((1 - p) * (1 - other))
+    if measured is None:
+        return Finding(what, "none kept", f"{expected:.4g}", ok=True)
 
     def lacks(share: float) -> bool:
         return abs(measured / (expected * (1 - share)) - 1) <= _EXACT
@@ -139,7 +146,7 @@ def hidden_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> C
         place = f" after layer {index + 1}" if boundaries > 1 else ""
         found = hidden_factors(windows, index)
         findings += [replace(finding, what=finding.what + place) for finding in (*locked(found, p), _scale(found, p))]
-    return Cell("hidden drop", tuple(findings) or (Finding("layers", "one", "one", ok=True),))
+    return Cell(HIDDEN, tuple(findings) or (Finding("layers", "one", "one", ok=True),))
 
 
 def hidden_factors(windows: Sequence[Window], boundary: int) -> list[Factors]:
@@ -152,7 +159,7 @@ def output_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> C
     """Locked dropout on the last layer's output."""
     p = strengths.output_dropout
     found = output_factors(windows)
-    return Cell("output drop", (*locked(found, p), _scale(found, p)))
+    return Cell(OUTPUT, (*locked(found, p), _scale(found, p)))
 
 
 def output_factors(windows: Sequence[Window]) -> list[Factors]:
@@ -162,10 +169,12 @@ def output_factors(windows: Sequence[Window]) -> list[Factors]:
 
 def dropped_share(what: str, found: Sequence[Factors], p: float) -> Finding:
     """Share of units dropped; locked, so that steps of time are not draws of their own."""
-    dropped = sum(int(window.dropped.sum()) for window in found)
-    visible = sum(int(window.visible.sum()) for window in found)
-    units = sum(int(window.visible.any(dim=0).sum()) for window in found)
-    return share(what, round(dropped / max(visible, 1) * units), units, p)
+    dropped, units = 0.0, 0
+    for window in found:
+        steps = window.visible.sum(dim=0)
+        dropped += (window.dropped.sum(dim=0) / steps.clamp_min(1)).sum().item()
+        units += int((steps > 0).sum())
+    return share(what, dropped, units, p)
 
 
 def locked(found: Sequence[Factors], p: float) -> list[Finding]:
@@ -206,14 +215,17 @@ def _compared(first: Factors, second: Factors) -> tuple[int, bool]:
     return int(both.sum()), bool(((first.pattern != second.pattern) & both).any())
 
 
-def _measured_scale(found: Sequence[Factors]) -> float:
-    """The factor of what was kept that lies farthest from the median; 1 if nothing was."""
+def _measured_scale(found: Sequence[Factors]) -> float | None:
+    """The factor of what was kept that lies farthest from the median; ``None`` if nothing was."""
     kept = torch.cat([window.values[window.visible & ~window.dropped] for window in found]).double()
     if not len(kept):
-        return 1.0
+        return None
     median = kept.median()
     return kept[(kept - median).abs().argmax()].item()
 
 
 def _scale(found: Sequence[Factors], p: float) -> Finding:
-    return close("kept units are scaled by", _measured_scale(found), 1 / (1 - p), _EXACT / (1 - p))
+    measured, what = _measured_scale(found), "kept units are scaled by"
+    if measured is None:
+        return Finding(what, "none kept", f"{1 / (1 - p):.4g}", ok=True)
+    return close(what, measured, 1 / (1 - p), _EXACT / (1 - p))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from ablations.audit import dropout
 from ablations.audit.cell import Cell, Finding, close, share, yes_or_no
 from ablations.audit.observe import Observer, Pass, Window
-from ablations.audit.weights import kernel, zero_share
+from ablations.audit.weights import WEIGHTS, kernel, zero_share
 from awd.config import RegularizationConfig
 
 _PERPLEXITY = 1e-3  # relative, of float32 against the same network in float64
@@ -43,26 +43,27 @@ def _acting(seen: Pass) -> Iterator[str]:
         yield "output"
 
 
-def after_evaluation_cell(before: Sequence[Window], after: Sequence[Window], strengths: RegularizationConfig) -> Cell:
-    """Shares dropped in the epoch after an evaluation; a place that was wrong before it has a cell of its own."""
-    pairs = zip(_shares(before, strengths), _shares(after, strengths), strict=True)
-    findings = [second if first.ok else replace(second, ok=True) for first, second in pairs]
+def after_evaluation_cell(windows: Sequence[Window], strengths: RegularizationConfig, red: Collection[str]) -> Cell:
+    """Shares dropped in the epoch after an evaluation; a mechanism that is ``red`` without one has its own cell."""
+    findings = [replace(finding, ok=finding.ok or name in red) for name, finding in _shares(windows, strengths)]
     wrong = any(not finding.ok for finding in findings)
     summary = Finding("dropout after evaluation", "changed" if wrong else "same", "same", ok=True)
     return Cell("after eval", (summary, *findings))
 
 
-def _shares(windows: Sequence[Window], strengths: RegularizationConfig) -> Iterator[Finding]:
-    fates = [fate for window in windows for fate in dropout.words(window.seen).fates.values()]
+def _shares(windows: Sequence[Window], strengths: RegularizationConfig) -> Iterator[tuple[str, Finding]]:
+    """Mechanism and share dropped, of each place."""
+    found = [dropout.words(window.seen, strengths) for window in windows]
+    fates = [fate for window in found for fate in window.fates.values()]
     gone = sum(True in fate for fate in fates)
-    yield share("share of words dropped", gone, len(fates), strengths.embedding_dropout)
-    inputs = [dropout.input_factors(window.seen) for window in windows]
-    yield dropout.dropped_share("share of input units dropped", inputs, strengths.input_dropout)
+    yield dropout.EMBEDDING, share("share of words dropped", gone, len(fates), strengths.embedding_dropout)
+    units = [window.units for window in found]
+    yield dropout.INPUT, dropout.dropped_share("share of input units dropped", units, strengths.input_dropout)
     for boundary in range(len(windows[0].seen.layers) - 1):
-        found = dropout.hidden_factors(windows, boundary)
+        hidden = dropout.hidden_factors(windows, boundary)
         what = f"share of units dropped after layer {boundary + 1}"
-        yield dropout.dropped_share(what, found, strengths.hidden_dropout)
+        yield dropout.HIDDEN, dropout.dropped_share(what, hidden, strengths.hidden_dropout)
     outputs = dropout.output_factors(windows)
-    yield dropout.dropped_share("share of output units dropped", outputs, strengths.output_dropout)
+    yield dropout.OUTPUT, dropout.dropped_share("share of output units dropped", outputs, strengths.output_dropout)
     for layer in range(len(windows[0].recurrent)):
-        yield zero_share(windows, layer, strengths.weight_dropout)
+        yield WEIGHTS, zero_share(windows, layer, strengths.weight_dropout)

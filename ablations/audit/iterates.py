@@ -25,6 +25,8 @@ from awd.trainer import TRAIN, EpochRecord, Trainer, TrainingResult
 
 _WHOLE = (1, 2)  # steps of a phase at which every parameter is looked at; at others, the vectors alone
 _ULPS = 32 * torch.finfo(torch.float64).eps  # rounding of a few operations
+_PARALLEL = 1 - 1e-6
+_TINY = 1e-290  # and of numbers too small to be held in full
 
 Weights = dict[str, Tensor]
 
@@ -228,7 +230,8 @@ class Walk:
         norms = {name: (norm, given[name].norm().item()) for name, norm in self._unclipped.items() if name in given}
         moved = {}
         if due is not None:
-            moved = {name: self._moved(name, due, optimizer) for name in self._before if name in given}
+            found = {name: self._moved(name, due, optimizer) for name in self._before if name in given}
+            moved = {name: one for name, one in found.items() if one is not None}
         self.steps.append(
             Step(
                 self.phase,
@@ -264,7 +267,7 @@ class Walk:
             for name, was in self._called.items()
         )
 
-    def _moved(self, name: str, due: float, optimizer: torch.optim.Optimizer) -> Moved:
+    def _moved(self, name: str, due: float, optimizer: torch.optim.Optimizer) -> Moved | None:
         parameter, before, decay = self.named[name], self._before[name], self.config.regularization.weight_decay
         gradient, state = parameter.grad, optimizer.state.get(parameter, {})
         assert gradient is not None
@@ -309,16 +312,32 @@ def _same(seen: Mapping[str, Tensor], due: Mapping[str, Tensor]) -> bool:
     return seen.keys() == due.keys() and all(torch.equal(weight, due[name]) for name, weight in seen.items())
 
 
-def _moved_by_sgd(before: Tensor, after: Tensor, gradient: Tensor, rate: float, decay: float) -> Moved:
-    """Compare with ``before - rate * (gradient + decay * before)``; where that fails, solve for rate and decay."""
-    step = before - after
-    rounding = _ULPS * (before.abs() + rate * (gradient.abs() + decay * before.abs()))
-    if bool(((step - rate * (gradient + decay * before)).abs() <= rounding).all()):
+def _moved_by_sgd(before: Tensor, after: Tensor, gradient: Tensor, rate: float, decay: float) -> Moved | None:
+    """Compare with ``before - rate * (gradient + decay * before)``; where that fails, find what is off.
+
+    ``None`` where it fails and gradient and weights point the same way, so that nobody can tell rate from decay.
+    """
+    step, towards = before - after, gradient + decay * before
+    sizes = before.abs() + rate * (gradient.abs() + decay * before.abs())
+
+    def explains(movement: Tensor) -> bool:
+        return bool(((step - movement).abs() <= _ULPS * sizes + _TINY).all())
+
+    if explains(rate * towards):
         return Moved(1.0, 1.0 if decay else 0.0, as_due=True)
+    if abs(_cosine(gradient, before)) > _PARALLEL:
+        return None
+    # the rate alone; the decay alone; or both, by least squares
+    along = _slope(step, towards)
+    if explains(along * towards):
+        return Moved(along / rate, 1.0 if decay else 0.0, as_due=False)
+    shrink = _slope(step - rate * gradient, before)
+    if explains(rate * gradient + shrink * before):
+        return Moved(1.0, _over(shrink / rate, decay), as_due=False)
     columns = torch.stack([gradient.flatten(), before.flatten()], dim=1)
     # scaled first: the two differ by orders of magnitude
-    sizes = columns.norm(dim=0).clamp_min(1e-300)
-    along, shrink = (torch.linalg.lstsq(columns / sizes, step.flatten()[:, None]).solution[:, 0] / sizes).tolist()
+    norms = columns.norm(dim=0).clamp_min(_TINY)
+    along, shrink = (torch.linalg.lstsq(columns / norms, step.flatten()[:, None]).solution[:, 0] / norms).tolist()
     return Moved(along / rate, _over(shrink / along if along else math.nan, decay), as_due=False)
 
 
@@ -338,9 +357,10 @@ def _moved_by_adam(
     direction = moment / (1 - first**count) / spread
     step = before - after
     fed = (moment - first * earlier) / (1 - first) - gradient
-    fed_rounding = _ULPS * (moment.abs() + earlier.abs() + gradient.abs() + decay * before.abs()) / (1 - first)
+    fed_rounding = _ULPS * (moment.abs() + earlier.abs() + gradient.abs() + decay * before.abs()) / (1 - first) + _TINY
     fed_as_due = bool(((fed - decay * before).abs() <= fed_rounding).all())
-    step_as_due = bool(((step - rate * direction).abs() <= _ULPS * (before.abs() + rate * direction.abs())).all())
+    rounding = _ULPS * (before.abs() + rate * direction.abs()) + _TINY
+    step_as_due = bool(((step - rate * direction).abs() <= rounding).all())
     along = 1.0 if step_as_due else (_slope(step, direction) / rate)
     found = (1.0 if decay else 0.0) if fed_as_due else _over(_slope(fed, before), decay)
     return Moved(along, found, step_as_due and fed_as_due)
@@ -348,6 +368,12 @@ def _moved_by_adam(
 
 def _slope(values: Tensor, column: Tensor) -> float:
     return ((values * column).sum() / column.square().sum()).item()
+
+
+def _cosine(first: Tensor, second: Tensor) -> float:
+    """1 where one of the two is zero."""
+    size = first.norm().item() * second.norm().item()
+    return (first * second).sum().item() / size if size else 1.0
 
 
 def _over(found: float, due: float) -> float:

@@ -19,6 +19,7 @@ from awd.corpus.text import Encoded
 from awd.model import Loss, Output
 from awd.trainer import EpochRecord, Trainer
 
+_CHANCE = 1e-6  # below it, a coincidence is ruled out
 _NUDGE = 0.5  # added to a recurrent weight to see whether the loss takes notice
 
 
@@ -136,6 +137,7 @@ class Observer:
         self.epoch, self.position = 1, 0
         self._muted = False
         self._call: tuple[Any, ...] = ()
+        self._arrived: dict[str, Tensor] = {}
         self._pass = Pass(torch.empty(0), torch.empty(0))
         self.trainer: Trainer = trainer_module.Trainer(config, corpus, seed, on_epoch=self._epoch_ended)
         self.text = plain.layout(corpus.train, config.training.batch_size)
@@ -156,14 +158,23 @@ class Observer:
         yield model.register_forward_hook(lambda module, _, output: self._returned(module, output))
         for layer in model.get_submodule("layers").children():
             yield layer.register_forward_hook(lambda _, inputs, output: self._layer(inputs, output))
+        for name, parameter in model.named_parameters():
+            if name.endswith(("weight_hh", "bias_hh")):
+                yield parameter.register_post_accumulate_grad_hook(lambda given, name=name: self._came(name, given))
         yield register_optimizer_step_pre_hook(lambda *_: self._stepping(model))
 
     def _called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if self._muted:
             return
         tokens = inputs[0]
+        self._arrived = {}
         self._call = (inputs, named, torch.get_rng_state())
         self._pass = Pass(tokens, model.get_submodule("embedding").get_parameter("weight").detach()[tokens])
+
+    def _came(self, name: str, parameter: Tensor) -> None:
+        """Keep a gradient as it comes from the kernel: before it is clipped, or anything is added to it."""
+        if parameter.grad is not None:
+            self._arrived[name] = parameter.grad.clone()
 
     def _layer(self, inputs: tuple[Any, ...], output: Any) -> None:
         if not self._muted:
@@ -195,8 +206,10 @@ class Observer:
 
     def _stepping(self, model: nn.Module) -> None:
         window = self.windows[-1]
-        for layer, seen in zip(model.get_submodule("layers").children(), window.seen.layers, strict=True):
-            window.recurrent.append(_recurrent(layer, seen))
+        p = self.config.regularization.weight_dropout
+        for index, seen in enumerate(window.seen.layers):
+            gradient, bias = (self._arrived.get(f"layers.{index}.{name}") for name in ("weight_hh", "bias_hh"))
+            window.recurrent.append(_recurrent(seen, gradient, bias, p))
         if not self.kernel_errors["train"] and all(recurrent.visible.all() for recurrent in window.recurrent):
             self._compare_kernels(model, window.seen, window.recurrent, "train")
         if self.nudge is None and any(recurrent.visible.any() for recurrent in window.recurrent):
@@ -219,11 +232,12 @@ class Observer:
         before = self._replayed(matrices, [None] * len(matrices))
         after = self._replayed(matrices, hidden)
         kept_moved, changes = [], []
-        for index, (matrix, recurrent) in enumerate(zip(matrices, window.recurrent, strict=True)):
-            if matrix.grad is None or not (recurrent.visible & (matrix.grad != 0)).any():
+        for index, recurrent in enumerate(window.recurrent):
+            gradient = self._arrived.get(f"layers.{index}.weight_hh")
+            if gradient is None or not (recurrent.visible & (gradient != 0)).any():
                 continue
             one = torch.zeros_like(recurrent.visible)
-            one.view(-1)[matrix.grad.abs().argmax()] = True
+            one.view(-1)[gradient.abs().argmax()] = True
             moved = self._replayed(matrices, [one if other == index else None for other in range(len(matrices))])
             kept_moved.append(not torch.equal(before[0], moved[0]))
             changes.append(abs(moved[1] - before[1]))
@@ -260,12 +274,17 @@ class Observer:
         self.epoch, self.position = self.epoch + 1, 0
 
 
-def _recurrent(layer: nn.Module, seen: LayerPass) -> Recurrent:
-    gradient, bias = layer.get_parameter("weight_hh").grad, layer.get_parameter("bias_hh").grad
+def _recurrent(seen: LayerPass, gradient: Tensor | None, bias: Tensor | None, p: float) -> Recurrent:
     fed_from = (torch.cat([seen.hidden[None], seen.outputs[:-1]]) != 0).flatten(0, 1).any(dim=0)
     # a gate whose bias has no gradient did not count in this window, whatever was dropped
-    counted = torch.ones(len(layer.get_parameter("bias_hh")), dtype=torch.bool) if bias is None else bias != 0
-    return Recurrent(None if gradient is None else gradient == 0, counted[:, None] & fed_from[None])
+    counted = torch.ones(4 * len(fed_from), dtype=torch.bool) if bias is None else bias != 0
+    if gradient is None:
+        return Recurrent(None, counted[:, None] & fed_from[None])
+    zero = gradient == 0
+    if p ** int(fed_from.sum()) < _CHANCE:
+        # nor did one without any gradient at all, where dropping a whole row by chance is out of the question
+        counted = counted & ~zero[:, fed_from].all(dim=1)
+    return Recurrent(zero, counted[:, None] & fed_from[None])
 
 
 def _hidden(recurrent: Recurrent) -> Tensor:

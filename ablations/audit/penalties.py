@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -16,6 +17,7 @@ from awd.config import RegularizationConfig
 _ROUNDING = 1e-3  # relative, of gradients in float32
 _PRECISION = 0.01  # relative, of a fitted strength
 _PARALLEL = 1 - 1e-9
+_ULPS = 16 * torch.finfo(torch.float32).eps
 _ERRORS = 6  # standard errors besides
 
 
@@ -53,10 +55,10 @@ def penalty_cells(windows: Sequence[Window], strengths: RegularizationConfig) ->
             cells.append(Cell(name, (Finding("windows", "one step", "one step", ok=True),)))
             continue
         value = f"strength (at the start: value {values[name]:.3g}, {100 * values[name] / loss:.2g}% of the loss)"
-        findings = [_strength(value, fitted[name], strength)]
+        findings = [_strength(value, fitted[name], strength, _PRECISION * strength)]
         if other in fitted:
             which = "of the output before dropout" if name == "AR" else "of the output after dropout"
-            findings.append(_strength(f"strength {which}", fitted[other], 0.0))
+            findings.append(_strength(f"strength {which}", fitted[other], 0.0, _PRECISION * strength))
         cells.append(Cell(name, tuple(findings)))
     return cells
 
@@ -65,16 +67,14 @@ def _mean_square_difference(raw: Tensor) -> float:
     return (raw[1:] - raw[:-1]).double().square().mean().item() if len(raw) > 1 else 0.0
 
 
-def _strength(what: str, fitted: tuple[float, float], expected: float) -> Finding:
+def _strength(what: str, fitted: tuple[float, float], expected: float, allowed: float) -> Finding:
     strength, error = fitted
-    finding = close(what, strength, expected, _PRECISION * expected + _ERRORS * error)
-    if not expected and finding.ok:
-        return Finding(what, "0", "0", ok=True)
-    return finding
+    finding = close(what, strength, expected, allowed + error)
+    return Finding(what, "0", "0", ok=True) if not expected and finding.ok else finding
 
 
 def fit(windows: Sequence[Window]) -> dict[str, tuple[float, float]]:
-    """Strength of each penalty and its standard error, by least squares on what was differentiated.
+    """Strength of each penalty and its largest likely error, by least squares on what was differentiated.
 
     The gradient of the total less that of the cross-entropy is a sum of the penalties' gradients, each times its
     strength. Penalties on the wrong one of raw and dropped output are fitted too, where the two differ.
@@ -92,15 +92,17 @@ def fit(windows: Sequence[Window]) -> dict[str, tuple[float, float]]:
     for name, alternative in (("AR", "AR, undropped"), ("TAR", "TAR, dropped")):
         if name in joined and torch.cosine_similarity(joined[name], joined[alternative], dim=0) > _PARALLEL:
             del joined[alternative]  # nothing was dropped, so that the two are one
-    return _least_squares(joined, torch.cat(penalties))
+    # each of the two gradients subtracted was rounded
+    rounding = _ULPS * math.hypot(*(window.gradients["reported"].norm().item() for window in windows))
+    return _least_squares(joined, torch.cat(penalties), rounding)
 
 
-def _least_squares(columns: dict[str, Tensor], values: Tensor) -> dict[str, tuple[float, float]]:
+def _least_squares(columns: dict[str, Tensor], values: Tensor, rounding: float) -> dict[str, tuple[float, float]]:
     norms = torch.stack([column.norm() for column in columns.values()])
     matrix = torch.stack(list(columns.values()), dim=1) / norms
     inverse = torch.linalg.pinv(matrix.t() @ matrix, hermitian=True)
     strengths = inverse @ (matrix.t() @ values)
     spare = max(len(values) - len(columns), 1)
     variance = (values - matrix @ strengths).square().sum() / spare
-    errors = (inverse.diagonal() * variance).clamp_min(0).sqrt() / norms
+    errors = (inverse.diagonal().clamp_min(0).sqrt() * (_ERRORS * variance.sqrt() + rounding)) / norms
     return dict(zip(columns, zip((strengths / norms).tolist(), errors.tolist(), strict=True), strict=True))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ablations.audit.cell import Cell, Finding, share, yes_or_no
 from ablations.audit.observe import Nudge, Observer, Window
 
+WEIGHTS = "weight drop"
 _KERNEL = 1e-4  # how far float32 kernels may be from the same LSTM in float64; outputs lie between -1 and 1
 
 
@@ -21,7 +22,7 @@ def weight_cell(observer: Observer, windows: Sequence[Window]) -> Cell:
         findings.append(kernel("LSTM written out with kept weights scaled by 1/(1-p)", errors))
     if p and _drawn_anew(windows) is False:
         findings.append(Finding("from window to window", "the same", "drawn anew", ok=False))
-    return Cell("weight drop", tuple(findings))
+    return Cell(WEIGHTS, tuple(findings))
 
 
 def zero_share(windows: Sequence[Window], layer: int, p: float) -> Finding:

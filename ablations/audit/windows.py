@@ -83,9 +83,11 @@ def _moments(lengths: Tensor, config: WindowConfig) -> list[Finding]:
     mean_error = deviation / math.sqrt(_DRAWS)
     # standard error of a sample's standard deviation
     spread_error = math.sqrt(max(fourth - second**2, 0) / _DRAWS) / (2 * deviation) if deviation else 0.0
+    # which is all there is where two lengths are equally likely
+    second_order = _ERRORS**2 / (2 * _DRAWS)
     return [
         close("mean length", lengths.mean().item(), mean, _ERRORS * mean_error + 1e-6 * mean, digits=3),
-        close("spread", lengths.std().item(), deviation, _ERRORS * spread_error + 1e-6 * mean, digits=3),
+        close("spread", lengths.std().item(), deviation, _ERRORS * spread_error + second_order * deviation, digits=3),
     ]
 
 

@@ -1,0 +1,147 @@
+"""Each fault turns red the cells of what it breaks, and no other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ablations.audit import audit_config
+from awd.config import Config
+from tests.ablations.audit import faults
+from tests.ablations.audit.conftest import small_config
+from tests.awd.tiny import tiny_corpus
+
+CORPUS = tiny_corpus()
+FULL = small_config()
+BOTH_PHASES = {"averaging", "fine-tuning"}
+
+FAULTS = [
+    ("mask not applied", faults.layer(faults.IgnoresItsMask), {"weight drop"}),
+    # a parameter without gradient is passed over by the optimizer, so that it does not decay either
+    ("mask without gradient", faults.layer(faults.DropsACopyWithoutGradient), {"weight drop", "weight decay"}),
+    ("gradients past the mask", faults.layer(faults.LetsGradientsPastTheMask), {"weight drop"}),
+    ("kept weights not scaled", faults.layer(faults.DoesNotScaleWhatItKeeps), {"weight drop"}),
+    ("weight drop ends at an evaluation", faults.layer(faults.StopsAtTheFirstEvaluation), {"after eval"}),
+    ("output dropout ends at an evaluation", faults.model(faults.DropsOutputOnlyInFirstTraining), {"after eval"}),
+    ("a mask for every step", faults.new_mask_every_step, {"input drop", "hidden drop", "output drop"}),
+    ("input mask shared", faults.shared_across_the_batch("input"), {"input drop"}),
+    ("hidden mask shared", faults.shared_across_the_batch("hidden"), {"hidden drop"}),
+    ("output mask shared", faults.shared_across_the_batch("output"), {"output drop"}),
+    (
+        "masks never drawn again",
+        faults.never_drawn_again(),
+        {"embed drop", "input drop", "hidden drop", "output drop", "weight drop"},
+    ),
+    (
+        "masks not scaled",
+        faults.unscaled,
+        {"embed drop", "input drop", "hidden drop", "output drop", "weight drop"},
+    ),
+    ("tokens dropped instead of words", faults.tokens_instead_of_words, {"embed drop"}),
+    ("embedding dropout in the softmax", faults.model(faults.DropsWordsFromTheSoftmax), {"softmax"}),
+    ("AR on undropped output", faults.model(faults.PenalisesUndroppedOutput), {"AR"}),
+    ("AR summed", faults.model(faults.AddsUpSquares), {"AR"}),
+    ("TAR on dropped output", faults.model(faults.ComparesDroppedOutputs), {"TAR"}),
+    ("AR and TAR reported only", faults.model(faults.ReportsPenaltiesButLearnsNothingFromThem), {"AR", "TAR"}),
+    ("dropout in evaluation", faults.model(faults.DropsInEvaluation), {"evaluation"}),
+    ("weight drop in evaluation", faults.layer(faults.DropsWeightsInEvaluation), {"evaluation"}),
+    ("copied instead of tied", faults.model(faults.CopiesInsteadOfTying), {"width"}),
+    ("state not carried", faults.model(faults.ForgetsTheState), {"windows"}),
+    # where the text ended is not known then, nor which windows were cut short
+    ("windows left out", faults.trainer(faults.SkipsEveryOtherWindow), {"windows", "rate", "fine-tuning"}),
+    ("no short windows", faults.lengths(faults.never_short), {"windows"}),
+    ("twice the spread", faults.lengths(faults.twice_the_spread), {"windows"}),
+    ("lengths rounded up", faults.lengths(faults.rounded_up), {"windows"}),
+    ("no shortest length", faults.lengths(faults.no_minimum), {"windows"}),
+    ("fixed length", faults.lengths(faults.always_the_base), {"windows"}),
+    ("rate not scaled by the length", faults.stepper(faults.IgnoresTheWindow), {"rate", "fine-tuning"}),
+    ("rate lands one step late", faults.stepper(faults.RatesLandOneStepLate), {"rate", "fine-tuning"}),
+    ("not clipped", faults.stepper(faults.ClipsNothing), {"clipping"}),
+    ("no decay", faults.stepper(faults.DecaysNothing), {"weight decay"}),
+    ("no decay of biases", faults.stepper(faults.DecaysNoBiases), {"weight decay"}),
+    ("decay clipped too", faults.stepper(faults.ClipsTheDecayToo), {"clipping", "weight decay"}),
+    ("trigger on the last n", faults.trigger(faults.ComparesWithTheLastChecks), BOTH_PHASES),
+    ("trigger at a tie", faults.trigger(faults.FiresAtATie), BOTH_PHASES),
+    ("one history for both phases", faults.trainer(faults.RemembersTheFirstPhase), {"fine-tuning"}),
+    ("raw weights validated", faults.stepper(faults.ValidatesTheRawWeights), BOTH_PHASES),
+    ("average of the iterate before too", faults.stepper(faults.AveragesWhatWasBefore), BOTH_PHASES),
+    ("average without the first iterate", faults.stepper(faults.LeavesOutTheFirstIterate), BOTH_PHASES),
+    ("exponential average", faults.stepper(faults.AveragesByExponentialDecay), BOTH_PHASES),
+    ("averaging from the best weights", faults.trainer(faults.AveragesFromTheBestWeights), {"averaging"}),
+    ("fine-tuning from the last weights", faults.trainer(faults.FinetunesFromTheLastWeights), {"fine-tuning"}),
+    # fine-tuning starts from what was kept
+    ("last weights kept", faults.trainer(faults.KeepsTheLastWeights), {"averaging", "fine-tuning"}),
+]
+
+
+def red(config: Config) -> dict[str, str]:
+    return {cell.mechanism: "; ".join(map(str, cell.failures)) for cell in audit_config(config, CORPUS) if not cell.ok}
+
+
+def test_nothing_is_red_without_a_fault() -> None:
+    assert red(FULL) == {}
+
+
+@pytest.mark.parametrize(("put_in", "expected"), [pytest.param(*fault[1:], id=fault[0]) for fault in FAULTS])
+def test_a_fault_turns_its_own_cells_red(monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set) -> None:
+    put_in(monkeypatch)
+    found = red(FULL)
+    assert found.keys() == expected, found
+
+
+PLACES = {
+    "embedding_dropout": "embed drop",
+    "input_dropout": "input drop",
+    "hidden_dropout": "hidden drop",
+    "output_dropout": "output drop",
+    "weight_dropout": "weight drop",
+}
+
+
+@pytest.mark.parametrize("second", PLACES)
+@pytest.mark.parametrize("first", PLACES)
+def test_swapped_dropout_arguments_are_told_apart(monkeypatch: pytest.MonkeyPatch, first: str, second: str) -> None:
+    if first >= second:
+        return
+    faults.swapped(first, second)(monkeypatch)
+    found = red(small_config(regularization={"input_dropout": 0.6}))
+    # one scale is seen of embedding and input dropout, so that a fault of one may be the other's
+    assert (
+        {PLACES[first], PLACES[second]}
+        <= found.keys()
+        <= {*PLACES.values()}
+        - (set() if "input_dropout" in (first, second) or "embedding_dropout" in (first, second) else {"input drop"})
+    ), found
+
+
+@pytest.mark.parametrize(
+    ("put_in", "expected"),
+    [
+        (faults.trigger(faults.ComparesWithTheLastChecks), {"rate"}),
+        (faults.trigger(faults.FiresAtATie), {"rate"}),
+        (faults.stepper(faults.IgnoresTheWindow), {"rate"}),
+    ],
+)
+def test_faults_of_halving(monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set) -> None:
+    config = small_config(optimizer={"method": "sgd-halving"}, finetuning={"epochs": 0})
+    assert red(config) == {}
+    put_in(monkeypatch)
+    assert red(config).keys() == expected
+
+
+def test_decay_left_out_under_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(optimizer={"method": "adam", "learning_rate": 1e-3}, finetuning={"epochs": 0})
+    assert red(config) == {}
+    faults.stepper(faults.DecaysNoBiases)(monkeypatch)
+    assert red(config).keys() == {"weight decay"}
+
+
+def test_what_a_red_cell_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults.layer(faults.IgnoresItsMask)(monkeypatch)
+    cells = {cell.mechanism: cell for cell in audit_config(FULL, CORPUS)}
+    cell = cells["weight drop"]
+    assert cell.measured == "0"
+    assert cell.expected.startswith("0.5±")
+    assert "layer 1's recurrent weights without gradient: measured 0, expected 0.5±" in str(cell.failures[0])
+    assert not math.isnan(float(cells["AR"].measured))
