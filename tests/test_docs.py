@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ablations.audit import audit_config
+from tests.ablations.audit.conftest import small_config
+from tests.awd.tiny import tiny_corpus
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 _TEST = re.compile(r"\btests/[\w/]+\.py(?:::\w+)*")
@@ -42,9 +46,13 @@ def test_fidelity_names_a_test_for_every_point() -> None:
     text = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
     points = re.split(r"^### ", text, flags=re.MULTILINE)[1:]
     assert len(points) > 20
+    mechanisms = {cell.mechanism for cell in audit_config(small_config(), tiny_corpus())}
     for point in points:
         assert _TEST.search(point), point.splitlines()[0]
-        assert "Audit: " in point, point.splitlines()[0]
+        audited = re.search(r"^- Audit: (.*)$", point, flags=re.MULTILINE)
+        assert audited, point.splitlines()[0]
+        if not audited[1].startswith(("none; ", "every mechanism")):
+            assert set(audited[1].split(", ")) <= mechanisms, point.splitlines()[0]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
