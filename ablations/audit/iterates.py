@@ -91,7 +91,7 @@ class Check:
 
 @dataclass
 class Best:
-    """The weights judged best so far."""
+    """The weights judged best so far, and their perplexity."""
 
     value: float = math.inf
     weights: Weights = field(default_factory=dict)
@@ -246,9 +246,16 @@ class Walk:
             )
         )
         if self.schedule.step():
-            for name, weight in self.named.items():
-                self._sum[name] = weight.detach() + self._sum.get(name, 0.0)
-                self._largest[name] = max(self._largest.get(name, 0.0), weight.detach().abs().max().item())
+            self._add_iterate()
+
+    @torch.no_grad()
+    def _add_iterate(self) -> None:
+        for name, weight in self.named.items():
+            if name in self._sum:
+                self._sum[name].add_(weight)
+            else:
+                self._sum[name] = weight.clone()
+            self._largest[name] = max(self._largest.get(name, 0.0), weight.abs().max().item())
 
     def _scale_due(self) -> float | None:
         """Factor on the rate that the window calls for."""

@@ -69,5 +69,5 @@ def _lines(cell: Cell) -> Iterator[tuple[str, str | Text, str]]:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_lines=False
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0), show_lines=False
     )
