@@ -23,7 +23,8 @@ def runs(folder: Path) -> pd.DataFrame:
 
 @pytest.fixture
 def arguments(profile: Path, corpus: Path) -> list[object]:
-    return ["--all", "--profile", profile, "--dataset", corpus]
+    # tests/ablations/audit has the audit's own
+    return ["--all", "--no-audit", "--profile", profile, "--dataset", corpus]
 
 
 def test_the_smoke_profile_goes_all_the_way_and_trains_only_what_is_missing(cli: CommandLine, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of one sweep on the small corpus, three runs at a time; read only."""
     folder = tmp_path_factory.mktemp("swept")
     profile, corpus = write_profile(folder / "tiny.yaml"), write_corpus(folder / "own-text")
-    arguments = command("--all", "--profile", profile, "--dataset", corpus, "--jobs", 3)
+    arguments = command("--all", "--no-audit", "--profile", profile, "--dataset", corpus, "--jobs", 3)
     subprocess.run(arguments, cwd=folder, env=environment(), check=True, capture_output=True, timeout=300)
     return folder / "results"
 
