@@ -1,4 +1,5 @@
-"""Faults that ports of this model had, or could have, each put in by replacing a piece of `awd`."""
+"""Faults that ports of this model could have, each put in by replacing a piece of `awd`; more of them are classes of
+`tests.awd.test_regressions`."""
 
 from __future__ import annotations
 
@@ -24,48 +25,6 @@ from awd.trainer import Trainer
 
 Patch = Callable[[Any], None]
 LOCKED = ("input", "hidden", "output")
-
-
-class IgnoresItsMask(WeightDropLSTM):
-    def forward(self, inputs, state, weight_mask=None):
-        return super().forward(inputs, state)
-
-
-class DropsACopyWithoutGradient(WeightDropLSTM):
-    def forward(self, inputs, state, weight_mask=None):
-        raw = self.weight_hh
-        del self.weight_hh
-        self.weight_hh = (raw if weight_mask is None else raw * weight_mask).detach()
-        try:
-            return super().forward(inputs, state)
-        finally:
-            del self.weight_hh
-            self.weight_hh = raw
-
-
-class LetsGradientsPastTheMask(WeightDropLSTM):
-    def forward(self, inputs, state, weight_mask=None):
-        if weight_mask is None:
-            return super().forward(inputs, state)
-        raw = self.weight_hh
-        del self.weight_hh
-        self.weight_hh = raw + (raw * weight_mask - raw).detach()
-        try:
-            return super().forward(inputs, state)
-        finally:
-            del self.weight_hh
-            self.weight_hh = raw
-
-
-class StopsAtTheFirstEvaluation(WeightDropLSTM):
-    drops = True
-
-    def train(self, mode=True):
-        self.drops = self.drops and mode
-        return super().train(mode)
-
-    def forward(self, inputs, state, weight_mask=None):
-        return super().forward(inputs, state, weight_mask if self.drops else None)
 
 
 class DoesNotScaleWhatItKeeps(WeightDropLSTM):
@@ -233,11 +192,6 @@ def stepper(stepper_class: type[Stepper]) -> Patch:
     return lambda patch: patch.setattr(trainer_module, "Stepper", stepper_class)
 
 
-class IgnoresTheWindow(Stepper):
-    def step(self, loss, rate_scale=1.0):
-        super().step(loss)
-
-
 class RatesLandOneStepLate(Stepper):
     """As those of ``torch.optim.ASGD``."""
 
@@ -246,12 +200,6 @@ class RatesLandOneStepLate(Stepper):
     def step(self, loss, rate_scale=1.0):
         super().step(loss, self.before)
         self.before = rate_scale
-
-
-class ValidatesTheRawWeights(Stepper):
-    @property
-    def evaluated(self):
-        return self.model
 
 
 class AveragesWhatWasBefore(Stepper):

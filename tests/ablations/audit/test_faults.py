@@ -10,6 +10,7 @@ from ablations.audit import audit_config
 from awd.config import Config
 from tests.ablations.audit import faults
 from tests.ablations.audit.conftest import small_config
+from tests.awd import test_regressions as regressions
 from tests.awd.tiny import tiny_corpus
 
 CORPUS = tiny_corpus()
@@ -17,12 +18,12 @@ FULL = small_config()
 BOTH_PHASES = {"averaging", "fine-tuning"}
 
 FAULTS = [
-    ("mask not applied", faults.layer(faults.IgnoresItsMask), {"weight drop"}),
+    ("mask not applied", faults.layer(regressions.IgnoresItsMask), {"weight drop"}),
     # a parameter without gradient is passed over by the optimizer, so that it does not decay either
-    ("mask without gradient", faults.layer(faults.DropsACopyWithoutGradient), {"weight drop", "weight decay"}),
-    ("gradients past the mask", faults.layer(faults.LetsGradientsPastTheMask), {"weight drop"}),
+    ("mask without gradient", faults.layer(regressions.DropsACopyWithoutGradient), {"weight drop", "weight decay"}),
+    ("gradients past the mask", faults.layer(regressions.LetsGradientsPastTheMask), {"weight drop"}),
     ("kept weights not scaled", faults.layer(faults.DoesNotScaleWhatItKeeps), {"weight drop"}),
-    ("weight drop ends at an evaluation", faults.layer(faults.StopsAtTheFirstEvaluation), {"after eval"}),
+    ("weight drop ends at an evaluation", faults.layer(regressions.StopsAtTheFirstEvaluation), {"after eval"}),
     ("output dropout ends at an evaluation", faults.model(faults.DropsOutputOnlyInFirstTraining), {"after eval"}),
     ("a mask for every step", faults.new_mask_every_step, {"input drop", "hidden drop", "output drop"}),
     ("input mask shared", faults.shared_across_the_batch("input"), {"input drop"}),
@@ -55,7 +56,7 @@ FAULTS = [
     ("lengths rounded up", faults.lengths(faults.rounded_up), {"windows"}),
     ("no shortest length", faults.lengths(faults.no_minimum), {"windows"}),
     ("fixed length", faults.lengths(faults.always_the_base), {"windows"}),
-    ("rate not scaled by the length", faults.stepper(faults.IgnoresTheWindow), {"rate", "fine-tuning"}),
+    ("rate not scaled by the length", faults.stepper(regressions.IgnoresTheWindow), {"rate", "fine-tuning"}),
     ("rate lands one step late", faults.stepper(faults.RatesLandOneStepLate), {"rate", "fine-tuning"}),
     ("not clipped", faults.stepper(faults.ClipsNothing), {"clipping"}),
     ("no decay", faults.stepper(faults.DecaysNothing), {"weight decay"}),
@@ -64,7 +65,7 @@ FAULTS = [
     ("trigger on the last n", faults.trigger(faults.ComparesWithTheLastChecks), BOTH_PHASES),
     ("trigger at a tie", faults.trigger(faults.FiresAtATie), BOTH_PHASES),
     ("one history for both phases", faults.trainer(faults.RemembersTheFirstPhase), {"fine-tuning"}),
-    ("raw weights validated", faults.stepper(faults.ValidatesTheRawWeights), BOTH_PHASES),
+    ("raw weights validated", faults.stepper(regressions.ValidatesTheRawWeights), BOTH_PHASES),
     ("average of the iterate before too", faults.stepper(faults.AveragesWhatWasBefore), BOTH_PHASES),
     ("average without the first iterate", faults.stepper(faults.LeavesOutTheFirstIterate), BOTH_PHASES),
     ("exponential average", faults.stepper(faults.AveragesByExponentialDecay), BOTH_PHASES),
@@ -120,7 +121,7 @@ def test_swapped_dropout_arguments_are_told_apart(monkeypatch: pytest.MonkeyPatc
     [
         (faults.trigger(faults.ComparesWithTheLastChecks), {"rate"}),
         (faults.trigger(faults.FiresAtATie), {"rate"}),
-        (faults.stepper(faults.IgnoresTheWindow), {"rate"}),
+        (faults.stepper(regressions.IgnoresTheWindow), {"rate"}),
     ],
 )
 def test_faults_of_halving(monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set) -> None:
@@ -138,7 +139,7 @@ def test_decay_left_out_under_adam(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_red_cell_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    faults.layer(faults.IgnoresItsMask)(monkeypatch)
+    faults.layer(regressions.IgnoresItsMask)(monkeypatch)
     cells = {cell.mechanism: cell for cell in audit_config(FULL, CORPUS)}
     cell = cells["weight drop"]
     assert cell.measured == "0"

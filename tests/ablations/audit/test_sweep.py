@@ -11,6 +11,7 @@ import pytest
 from ablations import cli as command_line
 from tests.ablations.audit import faults
 from tests.ablations.conftest import CommandLine
+from tests.awd import test_regressions as regressions
 
 
 def stored(folder: Path) -> pd.DataFrame:
@@ -85,7 +86,7 @@ def test_what_fails_its_audit_is_not_trained_and_the_others_are(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        faults.layer(faults.IgnoresItsMask)(patch)
+        faults.layer(regressions.IgnoresItsMask)(patch)
         assert run_here(monkeypatch, *arguments, "--jobs", 2) == 1
     errors = capfd.readouterr().err
     assert "audit: own-text full: weight drop: share of layer 1's recurrent weights without gradient" in errors
@@ -105,7 +106,7 @@ def test_what_fails_its_audit_is_not_trained_and_the_others_are(
 def test_a_failing_audit_is_listed_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[object]
 ) -> None:
-    faults.layer(faults.IgnoresItsMask)(monkeypatch)
+    faults.layer(regressions.IgnoresItsMask)(monkeypatch)
     assert run_here(monkeypatch, "audit", *arguments) == 1
     printed = capfd.readouterr().out
     assert "✗ 0" in printed
