@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -53,6 +53,22 @@ SeedsOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field in every run, for example model.hidden_size=600. Repeatable."),
+]
+EngineOption = Annotated[
+    Literal["auto", "torch", "fast"],
+    typer.Option(
+        "--engine",
+        help="What computes training steps: fast, or PyTorch's own kernels (torch). auto is fast; where "
+        "runs are only looked at, whatever is recorded.",
+    ),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(
+        "--precision",
+        help="What matrix products multiply in training; weights, sums and evaluation are always fp32. "
+        "auto is bf16 where the processor has instructions for it.",
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
@@ -102,6 +118,8 @@ def run(
     variants: VariantsOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Runs at a time. Default: as many as cores, each on one; 1 on a GPU."),
@@ -129,14 +147,15 @@ def run(
     """
     if every == (variants is not None):
         raise InputError("say what to run: either --all, or --variants with names from `list`")
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision, device)
     if dry_run:
         from ablations.overview import print_plan
 
         print_plan(selection, _store(results), stdout, force=force, retry_failed=retry_failed)
         return
+    selection = selection.resolved()
     try:
-        all_done = _train(selection, results, jobs, device, force, retry_failed, audit=not no_audit)
+        all_done = _train(selection, results, jobs, force, retry_failed, audit=not no_audit)
     except KeyboardInterrupt:
         _say("interrupted: what had finished is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
@@ -156,6 +175,8 @@ def audit(
     dataset: DatasetOption = None,
     variants: VariantsOption = None,
     settings: SetOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     data_dir: DataDirOption = None,
 ) -> None:
     """Measure what acts in each variant, beside what its configuration says. Exit code 1 if they differ.
@@ -168,7 +189,8 @@ def audit(
     """
     from ablations.audit.sweep import audit_selection
 
-    if not audit_selection(_select(suite, profile, dataset, variants, None, settings, data_dir), stdout, stderr):
+    selection = _select(suite, profile, dataset, variants, None, settings, data_dir, engine, precision, "cpu")
+    if not audit_selection(selection, stdout, stderr):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -180,6 +202,8 @@ def report(
     variants: VariantsOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
     reference: ReferenceOption = REFERENCE,
@@ -189,7 +213,7 @@ def report(
 
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     _render(_collect(selection, results, reference, other_seeds=seeds is None), results, reports)
 
 
@@ -201,6 +225,8 @@ def compare(
     variants: VariantsOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     results: ResultsOption = Path("results"),
     reference: ReferenceOption = REFERENCE,
     data_dir: DataDirOption = None,
@@ -209,7 +235,7 @@ def compare(
 
     **Example**: `compare --results results/reference` shows the published runs.
     """
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     _show(_collect(selection, results, reference, other_seeds=seeds is None), results)
 
 
@@ -229,13 +255,15 @@ def status(
     variants: VariantsOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     results: ResultsOption = Path("results"),
     data_dir: DataDirOption = None,
 ) -> None:
     """Say which runs are done, failed or missing. Exit code 1 unless all are done."""
     from ablations.overview import print_status
 
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir)
+    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     if not print_status(selection, _store(results), stdout):
         raise typer.Exit(SOME_FAILED)
 
@@ -284,10 +312,13 @@ def _select(
     seeds: str | None,
     settings: list[str] | None,
     data_dir: Path | None,
+    engine: str,
+    precision: str,
+    device: str = "auto",
 ) -> Selection:
     from ablations.selection import select
 
-    return select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir)
+    return select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir, engine, precision, device)
 
 
 def _store(results: Path) -> Store:
@@ -300,7 +331,6 @@ def _train(
     selection: Selection,
     results: Path,
     jobs: int | None,
-    device: str,
     force: bool,
     retry_failed: bool,
     *,
@@ -312,7 +342,7 @@ def _train(
     from ablations.selection import require_fit
     from awd.device import resolve_device
 
-    resolved = resolve_device(device)
+    resolved = resolve_device(selection.device)
     texts = selection.texts(_say)
     require_fit(selection, texts)
     corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ablations.plan import RunSpec
 from ablations.profile import load_profile
+from ablations.report.collect import as_recorded
 from ablations.selection import Selection
 from ablations.store import DONE, Store
 from ablations.suite import load_suite, named_files
@@ -86,8 +87,9 @@ def print_plan(selection: Selection, store: Store, console: Console, *, force: b
 
 def print_status(selection: Selection, store: Store, console: Console) -> bool:
     """Which runs are done, failed or missing; returns whether all are done."""
-    plan = selection.plan(selection.corpora())
-    recorded = {str(row["run_id"]): row for row in store.runs().to_dict("records")}
+    stored = store.runs()
+    plan = as_recorded(selection, stored).plan(selection.corpora())
+    recorded = {str(row["run_id"]): row for row in stored.to_dict("records")}
     table = _table(_title(selection), "run", "data set", "variant", "seed", "status", "valid", "test", "why")
     counts: dict[str, int] = {}
     for spec in plan:

@@ -15,7 +15,7 @@ from ablations.yaml_files import parse_yaml
 from awd.config import Config, config_to_dict, override
 from awd.errors import ConfigError
 
-RESULT_FORMAT = 1  # raised when the same configuration would give, or mean, other numbers
+RESULT_FORMAT = 2  # raised when the same configuration would give, or mean, other numbers
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def make_plan(
     variants: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     settings: dict[str, Any] | None = None,
+    engine: str = "torch",
+    precision: str = "fp32",
 ) -> list[RunSpec]:
     """Every run asked for, seed by seed, so that what is finished first makes whole tables.
 
@@ -132,6 +134,7 @@ def make_plan(
         variants: names; ``None`` takes all of the suite.
         seeds: ``None`` takes the profile's.
         settings: fields overridden in every run.
+        engine: what computes them, resolved; likewise ``precision``.
 
     Raises:
         ConfigError: an unknown variant, or a configuration that does not fit.
@@ -153,6 +156,8 @@ def make_plan(
             label=variant.label,
             seed=seed,
             config=configs[corpus.source, variant.name],
+            engine=engine,
+            precision=precision,
         )
         for corpus in corpora
         for seed in dict.fromkeys(profile.seeds if seeds is None else seeds)

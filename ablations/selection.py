@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from ablations.suite import Published, Suite, load_published, load_suite
 from awd.corpus import DATASETS, corpus_identity, load_corpus
 from awd.corpus.batching import require_fit as fits
 from awd.corpus.text import Text, encode
+from awd.device import resolve_device
 from awd.errors import ConfigError
 
 _MOST_SEEDS = 10_000
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Selection:
         seeds: ``None`` leaves the choice to the profile.
         assignments: the ``--set`` options.
         data_dir: folder of the corpora, if one was given.
+        engine: as asked for, maybe ``auto``; likewise ``precision`` and ``device``.
     """
 
     suite: Suite
@@ -42,6 +46,24 @@ class Selection:
     assignments: tuple[str, ...] = ()
     data_dir: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    engine: str = AUTO
+    precision: str = AUTO
+    device: str = AUTO
+
+    @cached_property
+    def computed_by(self) -> tuple[str, str]:
+        """Engine and precision, with ``auto`` resolved for this machine."""
+        if AUTO not in (self.engine, self.precision):
+            return self.engine, self.precision
+        from awd.engine import make_engine
+
+        engine = make_engine(self.engine, self.precision, resolve_device(self.device))
+        return engine.name, engine.precision
+
+    def resolved(self) -> Selection:
+        """The same, with ``auto`` resolved for this machine once and for all."""
+        engine, precision = self.computed_by
+        return replace(self, engine=engine, precision=precision)
 
     def texts(self, on_message: Callable[[str], None]) -> list[Text]:
         """Load every corpus, downloading what is missing."""
@@ -53,6 +75,7 @@ class Selection:
 
     def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """The runs on these corpora; ``seeds`` goes before the selection's own."""
+        engine, precision = self.computed_by
         return make_plan(
             self.suite,
             self.profile,
@@ -60,6 +83,8 @@ class Selection:
             variants=self.variants,
             seeds=seeds if seeds is not None else self.seeds,
             settings=self.settings,
+            engine=engine,
+            precision=precision,
         )
 
 
@@ -76,6 +101,9 @@ def select(
     seeds: str | None = None,
     assignments: Sequence[str] = (),
     data_dir: Path | None = None,
+    engine: str = AUTO,
+    precision: str = AUTO,
+    device: str = AUTO,
 ) -> Selection:
     """Read what the options name.
 
@@ -96,9 +124,10 @@ def select(
         data_dir=data_dir,
         settings=parse_settings(assignments),
     )
-    # every layer is checked before a corpus is looked for
-    selection.plan([Corpus(dataset_name(name), name, "") for name in selection.datasets])
-    return selection
+    # every layer is checked before a corpus is looked for; what computes it takes longer to find out
+    checked = replace(selection, engine="torch", precision="fp32")
+    checked.plan([Corpus(dataset_name(name), name, "") for name in selection.datasets])
+    return replace(selection, engine=engine, precision=precision, device=device)
 
 
 def require_fit(selection: Selection, texts: Sequence[Text]) -> None:

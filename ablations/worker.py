@@ -111,6 +111,7 @@ def _train(job: Job, progress: ProgressFolder, epochs: list[dict[str, Any]]) -> 
     from awd.corpus import load_corpus
     from awd.corpus.text import encode
     from awd.device import use_exact_float32
+    from awd.engine import make_engine
     from awd.trainer import EpochRecord, Trainer
 
     # one thread a run: two runs of one thread each do more than one of two, and never fight over a core
@@ -130,7 +131,14 @@ def _train(job: Job, progress: ProgressFolder, epochs: list[dict[str, Any]]) -> 
         progress.update(done)
 
     progress.update(Progress(spec.run_id, os.getpid(), "train", 0, most_epochs, None, 0.0))
-    trainer = Trainer(config, encode(text, config.corpus.train_tokens), spec.seed, device=job.device, on_epoch=on_epoch)
+    trainer = Trainer(
+        config,
+        encode(text, config.corpus.train_tokens),
+        spec.seed,
+        device=job.device,
+        engine=make_engine(spec.engine, spec.precision, job.device),
+        on_epoch=on_epoch,
+    )
     result = trainer.run()
     return {
         "status": DONE,

@@ -6,6 +6,7 @@ handed to the model explicitly; nothing here keeps state.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +19,16 @@ from awd.streams import Streams
 def bernoulli_mask(
     shape: tuple[int, ...], p: float, generator: torch.Generator | None, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """A mask of ``shape``: 0 with probability ``p``, else 1 / (1 - p)."""
-    # uniforms, not bernoulli_: on CPU the latter is several times slower
-    uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
-    return (uniform >= p).to(dtype).mul_(1 / (1 - p))
+    """A mask of ``shape``: 0 with probability ``p``, to the nearest 1 / 65536, else 1 / (1 - p)."""
+    count = math.prod(shape)
+    # four numbers of 16 bits in each random integer: on a CPU a fifth of the time that bernoulli_ takes, or less
+    integers = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(
+        -(2**63), None, generator=generator
+    )
+    numbers = integers.view(torch.int16)[:count].view(shape)  # uniform on [-32768, 32767]
+    kept = torch.empty(shape, dtype=dtype, device=device)
+    # a threshold of 65536 would not fit 16 bits, and wrap around to one that drops nothing
+    return torch.ge(numbers, min(round(p * 65536), 65535) - 32768, out=kept).mul_(1 / (1 - p))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from awd.model import AWDLSTM, detach
 
-_LOGITS_AT_ONCE = 4_000_000  # bounds the memory of a chunk's logits: 16 MB in float32
+# what bounds memory: the layers read many tokens at once, as each call packs their weights anew; the softmax fewer
+_TOKENS_AT_ONCE = 4096
+_LOGITS_AT_ONCE = 2_000_000
 
 
 def perplexity(mean_loss: float) -> float:
@@ -21,7 +23,7 @@ def perplexity(mean_loss: float) -> float:
         return math.inf
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def evaluate(model: AWDLSTM, batches: Tensor) -> float:
     """Mean negative log-likelihood, in nats a predicted token.
 
@@ -34,7 +36,8 @@ def evaluate(model: AWDLSTM, batches: Tensor) -> float:
     was_training = model.training
     model.eval()
     rows, columns = batches.shape
-    chunk = max(1, _LOGITS_AT_ONCE // (columns * model.vocabulary_size))
+    chunk = max(1, _TOKENS_AT_ONCE // columns)
+    rows_at_once = max(1, _LOGITS_AT_ONCE // model.vocabulary_size)
     state = model.initial_state(columns)
     total = torch.zeros((), dtype=torch.float64, device=batches.device)
     for start in range(0, rows - 1, chunk):
@@ -42,6 +45,10 @@ def evaluate(model: AWDLSTM, batches: Tensor) -> float:
         targets = batches[start + 1 : start + 1 + len(inputs)]
         output = model(inputs, state)
         state = detach(output.state)
-        total += F.cross_entropy(model.logits(output).flatten(0, 1), targets.flatten(), reduction="sum").double()
+        # (time, batch, width) -> (time * batch, width)
+        for read, wanted in zip(
+            output.dropped.flatten(0, 1).split(rows_at_once), targets.flatten().split(rows_at_once), strict=True
+        ):
+            total += F.cross_entropy(model.decoder(read), wanted, reduction="sum").double()
     model.train(was_training)
     return total.item() / ((rows - 1) * columns)

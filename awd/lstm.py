@@ -7,9 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from awd.dropout import apply
-
-State = tuple[Tensor, Tensor]
+from awd.engine import PLAIN, Engine, State, Weights
 
 
 class WeightDropLSTM(nn.Module):
@@ -21,10 +19,12 @@ class WeightDropLSTM(nn.Module):
     Args:
         input_size: width of each input vector.
         hidden_size: width of the state.
+        engine: what computes it in training mode.
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, engine: Engine = PLAIN) -> None:
         super().__init__()
+        self.engine = engine
         self.input_size, self.hidden_size = input_size, hidden_size
         # gates stacked as torch does: input, forget, cell, output
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
@@ -46,10 +46,6 @@ class WeightDropLSTM(nn.Module):
         Returns:
             Outputs ``(time, batch, hidden_size)`` and the state after the window.
         """
-        hidden, cell = state
-        weights = [self.weight_ih, apply(weight_mask, self.weight_hh), self.bias_ih, self.bias_hh]
-        # the call nn.LSTM makes, with the weights explicit; (1, batch, hidden): torch's layer dimension
-        output, hidden, cell = torch.lstm(
-            inputs, [hidden.unsqueeze(0), cell.unsqueeze(0)], weights, True, 1, 0.0, self.training, False, False
-        )
-        return output, (hidden.squeeze(0), cell.squeeze(0))
+        weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        engine = self.engine if self.training else PLAIN
+        return engine.lstm(inputs, state, weights, weight_mask)

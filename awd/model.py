@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from awd.config import ModelConfig, RegularizationConfig
 from awd.dropout import Masks, apply, draw_masks, no_masks
-from awd.lstm import State, WeightDropLSTM
+from awd.engine import PLAIN, Engine, State
+from awd.lstm import WeightDropLSTM
 from awd.penalties import activation_penalty, temporal_activation_penalty
 from awd.streams import Streams
 
@@ -58,6 +59,7 @@ class AWDLSTM(nn.Module):
         model: sizes.
         regularization: strengths of dropout, AR and TAR (weight decay is the optimizer's).
         streams: where the initial weights are drawn from; ``None`` is torch's global generator.
+        engine: what computes a training step; evaluation is always PyTorch's own kernels in float32.
 
     Example::
 
@@ -73,14 +75,16 @@ class AWDLSTM(nn.Module):
         regularization: RegularizationConfig | None = None,
         *,
         streams: Streams | None = None,
+        engine: Engine = PLAIN,
     ) -> None:
         super().__init__()
+        self.engine = engine
         self.vocabulary_size = vocabulary_size
         self.model_config = model or ModelConfig()
         self.regularization = regularization or RegularizationConfig()
         sizes = self.model_config.layer_sizes
         self.embedding = nn.Embedding(vocabulary_size, self.model_config.embedding_width)
-        self.layers = nn.ModuleList(WeightDropLSTM(*size) for size in sizes)
+        self.layers = nn.ModuleList(WeightDropLSTM(*size, engine) for size in sizes)
         self.decoder = nn.Linear(sizes[-1][1], vocabulary_size)
         if self.model_config.tie_weights:
             self.decoder.weight = self.embedding.weight
@@ -139,7 +143,9 @@ class AWDLSTM(nn.Module):
         if masks is None:
             masks = self.draw_masks(tokens.shape[1]) if self.training else no_masks(len(self.layers))
         # the look-up alone sees dropped words; the tied softmax keeps the whole matrix
-        embedded = F.embedding(tokens, apply(masks.embedding, self.embedding.weight))  # (time, batch, embedding)
+        embedded = F.embedding(tokens, self.embedding.weight)  # (time, batch, embedding)
+        if masks.embedding is not None:
+            embedded = masks.embedding[tokens] * embedded
         hidden = apply(masks.input, embedded)
         states: list[State] = []
         raw = hidden
@@ -161,8 +167,11 @@ class AWDLSTM(nn.Module):
             output: what :meth:`forward` returned.
             targets: ids of the next tokens, ``(time, batch)``.
         """
-        # (time, batch, vocabulary) -> (time * batch, vocabulary)
-        cross_entropy = F.cross_entropy(self.logits(output).flatten(0, 1), targets.flatten())
+        # (time, batch, width) -> (time * batch, width)
+        engine = self.engine if self.training else PLAIN
+        cross_entropy = engine.cross_entropy(
+            output.dropped.flatten(0, 1), self.decoder.weight, self.decoder.bias, targets.flatten()
+        )
         zero = output.raw.new_zeros(())
         alpha = self.regularization.activation_penalty
         beta = self.regularization.temporal_activation_penalty

@@ -55,7 +55,9 @@ class Stepper:
         self.model, self.config, self.learning_rate = model, config, learning_rate
         self.parameters = list(model.parameters())
         kind = torch.optim.Adam if config.method == "adam" else torch.optim.SGD
-        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=learning_rate, weight_decay=weight_decay)
+        self.optimizer: torch.optim.Optimizer = kind(
+            self.parameters, lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
         self.average: AveragedModel | None = None
         self.steps = 0
         self.averaged_steps = 0
@@ -86,6 +88,8 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        # not held through the next forward pass, in which memory peaks
+        self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         if self.average is not None:
             self.average.update_parameters(self.model)

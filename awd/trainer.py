@@ -13,6 +13,7 @@ from torch import Tensor
 from awd.config import Config, OptimizerConfig
 from awd.corpus.batching import batchify
 from awd.corpus.text import Encoded
+from awd.engine import PLAIN, Engine
 from awd.errors import DivergedError
 from awd.evaluation import evaluate, perplexity
 from awd.model import AWDLSTM, detach
@@ -87,6 +88,7 @@ class Trainer:
         corpus: the encoded text.
         seed: of every random draw.
         device: where to train.
+        engine: what computes the training steps.
         on_epoch: called with each epoch's record as it ends.
 
     Raises:
@@ -100,6 +102,7 @@ class Trainer:
         seed: int,
         *,
         device: torch.device | str = "cpu",
+        engine: Engine = PLAIN,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> None:
         self.config, self.device = config, torch.device(device)
@@ -110,7 +113,9 @@ class Trainer:
         self.test_data = self._batches(corpus.test, sizes.test_batch_size, "test")
         self.streams = Streams(seed)  # initial weights and window lengths: the same on every device
         self.mask_streams = Streams(seed, self.device)
-        self.model = AWDLSTM(len(corpus.words), config.model, config.regularization, streams=self.streams)
+        self.model = AWDLSTM(
+            len(corpus.words), config.model, config.regularization, streams=self.streams, engine=engine
+        )
         self.model.to(self.device)
         self.best = Best()
         self.epochs: list[EpochRecord] = []

@@ -14,6 +14,7 @@ from ablations.audit.iterates import Walk
 from ablations.audit.observe import Observer
 from awd.config import Config
 from awd.corpus.text import Encoded
+from awd.engine import PLAIN, Engine
 from awd.errors import DivergedError
 
 PASSED, SKIPPED, FAILED = "passed", "skipped", "failed"
@@ -51,16 +52,16 @@ class Outcome:
         return PASSED if self.ok else f"{FAILED}: {'; '.join(self.contradictions)}"
 
 
-def audit(config: Config, corpus: Encoded, seed: int = _SEED) -> Outcome:
+def audit(config: Config, corpus: Encoded, engine: Engine = PLAIN, seed: int = _SEED) -> Outcome:
     """Audit a configuration; what breaks the audit fails it, with a message."""
     try:
-        return Outcome(tuple(audit_config(config, corpus, seed)))
+        return Outcome(tuple(audit_config(config, corpus, engine, seed)))
     except Exception as error:  # a fault may take any form, and the other configurations go on
         message = str(error).strip().splitlines()
         return Outcome(error=f"{type(error).__name__}: {message[0] if message else 'no message'}")
 
 
-def audit_config(config: Config, corpus: Encoded, seed: int = _SEED) -> list[Cell]:
+def audit_config(config: Config, corpus: Encoded, engine: Engine = PLAIN, seed: int = _SEED) -> list[Cell]:
     """Run a configuration for some steps and measure what acted.
 
     Two short runs of the real trainer: one with the configured windows, for what is dropped, penalised and evaluated;
@@ -70,6 +71,7 @@ def audit_config(config: Config, corpus: Encoded, seed: int = _SEED) -> list[Cel
     Args:
         config: what is expected; no name of a variant is looked at.
         corpus: whose vocabulary and first words are used.
+        engine: what computes the runs.
         seed: of the runs.
 
     Returns:
@@ -81,10 +83,10 @@ def audit_config(config: Config, corpus: Encoded, seed: int = _SEED) -> list[Cel
     embedding, *layers = size.widths(config.model)
     parameters = plain.parameter_count(len(corpus.words), embedding, layers, config.model.tie_weights)
     with _undisturbed(seed):
-        observer = Observer(*cuts.dropping(config, corpus, parameters), seed)
+        observer = Observer(*cuts.dropping(config, corpus, parameters), seed, engine)
         observer.run()
         acting = _acting_cells(observer, config, len(corpus.words), seed)
-        walk, note = _walk(config, corpus, parameters, seed)
+        walk, note = _walk(config, corpus, parameters, seed, engine)
         return [
             *acting,
             steps.rate_cell(walk, note),
@@ -107,7 +109,7 @@ def _acting_cells(observer: Observer, config: Config, vocabulary: int, seed: int
         dropout.hidden_cell(first, strengths),
         dropout.output_cell(first, strengths),
         weights.weight_cell(observer, first),
-        penalties.softmax_cell(first),
+        penalties.softmax_cell(first, observer.precision),
         *penalties.penalty_cells(first, strengths),
         windows.windows_cell(observer, config.windows, seed),
     ]
@@ -119,11 +121,11 @@ def _after_evaluation(observer: Observer, config: Config, before: Sequence[Cell]
     return evaluation.after_evaluation_cell(second, config.regularization, red)
 
 
-def _walk(config: Config, corpus: Encoded, parameters: int, seed: int) -> tuple[Walk, str]:
+def _walk(config: Config, corpus: Encoded, parameters: int, seed: int, engine: Engine) -> tuple[Walk, str]:
     """The run of steps, at the configured rate or, where that diverges, at a tamer one; and a note that says so."""
     for rate in (None, *_TAMER_RATES):
         short, text = cuts.stepping(config, corpus, parameters, rate)
-        walk = Walk(short, text, seed, cuts.script(short.optimizer.nonmonotone_interval))
+        walk = Walk(short, text, seed, engine, cuts.script(short.optimizer.nonmonotone_interval))
         try:
             walk.run()
         except DivergedError:

@@ -26,7 +26,7 @@ def evaluation_cell(observer: Observer) -> Cell:
         "evaluation",
         (
             Finding("dropout that acts", ", ".join(acting) or "none", "none", not acting),
-            kernel("LSTM written out with the raw weights", observer.kernel_errors["evaluation"]),
+            kernel("LSTM written out with the raw weights", observer.kernel_errors["evaluation"], "fp32"),
             yes_or_no("two evaluations", repeated, "the same bits", "differ"),
             close("perplexity", reported, expected, _PERPLEXITY * expected),
         ),

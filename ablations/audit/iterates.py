@@ -20,6 +20,7 @@ from ablations.audit.plain import Schedule
 from awd import trainer as trainer_module
 from awd.config import Config
 from awd.corpus.text import Encoded
+from awd.engine import Engine
 from awd.errors import DivergedError
 from awd.trainer import TRAIN, EpochRecord, Trainer, TrainingResult
 
@@ -104,10 +105,11 @@ class Walk:
         config: what to train, cut short.
         corpus: what to train on, cut short; its validation text repeats word 0.
         seed: of the run.
+        engine: what computes it.
         script: validation perplexities to bring about, the same for both phases.
     """
 
-    def __init__(self, config: Config, corpus: Encoded, seed: int, script: list[float]) -> None:
+    def __init__(self, config: Config, corpus: Encoded, seed: int, engine: Engine, script: list[float]) -> None:
         self.config, self.script = config, script
         self.steps: list[Step] = []
         self.checks: list[Check] = []
@@ -132,7 +134,9 @@ class Walk:
         self._after: Weights = {}  # and after the step before
         self._unclipped: dict[str, float] = {}
         with _default_dtype(torch.float64):
-            self.trainer: Trainer = trainer_module.Trainer(config, corpus, seed, on_epoch=self._epoch_ended)
+            self.trainer: Trainer = trainer_module.Trainer(
+                config, corpus, seed, engine=engine, on_epoch=self._epoch_ended
+            )
         self.rows = len(corpus.train) // config.training.batch_size - 1
         self.named = dict(self.trainer.model.named_parameters())
 

@@ -16,6 +16,7 @@ from awd import evaluation
 from awd import trainer as trainer_module
 from awd.config import Config
 from awd.corpus.text import Encoded
+from awd.engine import Engine
 from awd.model import Loss, Output
 from awd.trainer import EpochRecord, Trainer
 
@@ -123,10 +124,11 @@ class Observer:
         config: what to train, cut short.
         corpus: what to train on, cut short.
         seed: of the run.
+        engine: what computes it.
     """
 
-    def __init__(self, config: Config, corpus: Encoded, seed: int) -> None:
-        self.config = config
+    def __init__(self, config: Config, corpus: Encoded, seed: int, engine: Engine) -> None:
+        self.config, self.precision = config, engine.precision
         self.windows: list[Window] = []
         self.evaluations: list[Evaluation] = []
         self.nudge: Nudge | None = None
@@ -139,7 +141,7 @@ class Observer:
         self._call: tuple[Any, ...] = ()
         self._arrived: dict[str, Tensor] = {}
         self._pass = Pass(torch.empty(0), torch.empty(0))
-        self.trainer: Trainer = trainer_module.Trainer(config, corpus, seed, on_epoch=self._epoch_ended)
+        self.trainer: Trainer = trainer_module.Trainer(config, corpus, seed, engine=engine, on_epoch=self._epoch_ended)
         self.text = plain.layout(corpus.train, config.training.batch_size)
 
     def run(self) -> None:

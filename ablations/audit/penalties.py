@@ -13,24 +13,27 @@ from ablations.audit import plain
 from ablations.audit.cell import Cell, Finding, close
 from ablations.audit.observe import Window
 from awd.config import RegularizationConfig
+from awd.engine import Precision
 
-_ROUNDING = 1e-3  # relative, of gradients in float32
+_ROUNDING = {"fp32": 1e-3, "bf16": 2e-2}  # relative, of gradients
+_LOSS = 1e-3  # relative
 _PRECISION = 0.01  # relative, of a fitted strength
 _PARALLEL = 1 - 1e-9
 _ULPS = 16 * torch.finfo(torch.float32).eps
 _ERRORS = 6  # standard errors besides
 
 
-def softmax_cell(windows: Sequence[Window]) -> Cell:
+def softmax_cell(windows: Sequence[Window], precision: Precision) -> Cell:
     """Cross-entropy and its gradient are those of all words' raw vectors: embedding dropout stays in the look-up."""
     off = max(_relative(window.gradients["reported"], window.gradients["own"]) for window in windows)
     reported, own = (fmean(getattr(window, name) for window in windows) for name in ("cross_entropy", "own"))
-    sees = "all" if off <= _ROUNDING else f"off by {off:.1g}"
+    seen = off <= _ROUNDING[precision]
+    sees = "all" if seen else f"off by {off:.1g}"
     return Cell(
         "softmax",
         (
-            Finding("words whose undropped vectors made the cross-entropy's gradient", sees, "all", off <= _ROUNDING),
-            close("cross-entropy", reported, own, _ROUNDING * own),
+            Finding("words whose undropped vectors made the cross-entropy's gradient", sees, "all", seen),
+            close("cross-entropy", reported, own, _LOSS * own),
         ),
     )
 

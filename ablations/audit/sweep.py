@@ -16,15 +16,16 @@ from ablations.plan import Corpus, RunSpec
 from ablations.selection import Selection, dataset_name, require_fit
 from awd.corpus import load_corpus
 from awd.corpus.text import Text, encode
+from awd.engine import make_engine
 
 __all__ = ["SKIPPED", "Key", "audit_before_training", "audit_selection", "audit_specs", "key"]
 
-Key = tuple[str, str]
+Key = tuple[str, str, str, str]
 
 
 def key(spec: RunSpec) -> Key:
-    """What an audit depends on: corpus and configuration; seeds and names share one."""
-    return spec.corpus_sha256, spec.config_json
+    """What an audit depends on: corpus, configuration and what computes it; seeds and names share one."""
+    return spec.corpus_sha256, spec.config_json, spec.engine, spec.precision
 
 
 def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, Outcome]:
@@ -65,7 +66,7 @@ def _audited(spec: RunSpec, data_dir: Path | None, texts: dict[str, Text]) -> Ou
         corpus = encode(texts[spec.source], spec.config.corpus.train_tokens)
     except Exception as error:  # what is wrong with a corpus fails its runs, not the sweep
         return Outcome(error=str(error))
-    return audit(spec.config, corpus)
+    return audit(spec.config, corpus, make_engine(spec.engine, spec.precision, "cpu"))
 
 
 def audit_before_training(specs: Sequence[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, Outcome]:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from ablations.audit.cell import Cell, Finding, share, yes_or_no
 from ablations.audit.observe import Nudge, Observer, Window
+from awd.engine import Precision
 
 WEIGHTS = "weight drop"
-_KERNEL = 1e-4  # how far float32 kernels may be from the same LSTM in float64; outputs lie between -1 and 1
+# how far a kernel may be from the same LSTM in float64; outputs lie between -1 and 1, and bfloat16 has 8 bits
+_KERNEL = {"fp32": 1e-4, "bf16": 1e-2}
 
 
 def weight_cell(observer: Observer, windows: Sequence[Window]) -> Cell:
@@ -19,7 +21,7 @@ def weight_cell(observer: Observer, windows: Sequence[Window]) -> Cell:
     findings += _nudge_findings(observer.nudge)
     errors = observer.kernel_errors["train"]
     if errors:
-        findings.append(kernel("LSTM written out with kept weights scaled by 1/(1-p)", errors))
+        findings.append(kernel("LSTM written out with kept weights scaled by 1/(1-p)", errors, observer.precision))
     if p and _drawn_anew(windows) is False:
         findings.append(Finding("from window to window", "the same", "drawn anew", ok=False))
     return Cell(WEIGHTS, tuple(findings))
@@ -48,10 +50,11 @@ def _nudge_findings(nudge: Nudge | None) -> list[Finding]:
     return findings
 
 
-def kernel(what: str, errors: Sequence[float]) -> Finding:
+def kernel(what: str, errors: Sequence[float], precision: Precision) -> Finding:
     """Layers' outputs against an LSTM written out; the largest difference counts."""
+    allowed = _KERNEL[precision]
     largest = max(errors, key=lambda error: math.inf if math.isnan(error) else error)
-    return Finding(what, f"off by {largest:.1g}", f"off by < {_KERNEL:.0e}", largest < _KERNEL)
+    return Finding(what, f"off by {largest:.1g}", f"off by < {allowed:.0e}", largest < allowed)
 
 
 def _drawn_anew(windows: Sequence[Window]) -> bool | None:

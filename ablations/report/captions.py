@@ -52,6 +52,7 @@ def setting(data: ReportData, dataset: str) -> str:
         f"{plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
         "options " + (", ".join(f"--set {setting}" for setting in data.settings) if data.settings else "none"),
         f"device {_values(runs['device'])}",
+        f"engine {_values(runs['engine'])}",
         f"precision {_values(runs['precision'])}",
         f"torch {_values(runs['torch_version'])}",
     ]

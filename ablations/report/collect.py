@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from ablations.plan import Corpus, RunSpec
 from ablations.report.data import ReportData, join_epochs, join_runs
-from ablations.selection import Selection, dataset_name
+from ablations.selection import AUTO, Selection, dataset_name
 from ablations.store import DONE, Store
 from awd.corpus import corpus_identity
 from awd.errors import CorpusError, InputError
@@ -29,6 +30,7 @@ def collect(
     """
     recorded = store.runs()
     corpora, notes = _recorded_corpora(selection, recorded)
+    selection = as_recorded(selection, recorded)
     plan = _plan(selection, corpora, recorded, other_seeds)
     runs = join_runs(plan, recorded)
     of_profile = (recorded["profile"] == selection.profile.name) & (recorded["suite"] == selection.suite.name)
@@ -98,6 +100,23 @@ def _recorded_corpora(selection: Selection, recorded: pd.DataFrame) -> tuple[lis
     return corpora, notes
 
 
+def as_recorded(selection: Selection, recorded: pd.DataFrame) -> Selection:
+    """The selection with ``auto`` resolved to what most of its profile's runs were computed by.
+
+    What ``auto`` would be on this machine matters to training alone: a table of another machine's runs is still theirs.
+    Where nothing is recorded, it is this machine's.
+    """
+    runs = recorded[recorded["profile"] == selection.profile.name]
+    for column in ("engine", "precision"):
+        asked = getattr(selection, column)
+        if asked != AUTO:
+            runs = runs[runs[column] == asked]
+    if runs.empty:
+        return selection
+    (engine, precision), _ = Counter(zip(runs["engine"], runs["precision"], strict=True)).most_common(1)[0]
+    return replace(selection, engine=engine, precision=precision)
+
+
 def _asked_seeds(selection: Selection) -> tuple[int, ...]:
     return selection.profile.seeds if selection.seeds is None else selection.seeds
 
@@ -119,7 +138,8 @@ def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | N
         corpora, notes = _recorded_corpora(selection, recorded)
     except CorpusError:
         return None, []
-    runs = join_runs(_plan(selection, corpora, recorded, other_seeds=True), recorded)
+    plan = _plan(as_recorded(selection, recorded), corpora, recorded, other_seeds=True)
+    runs = join_runs(plan, recorded)
     if not (runs["status"] == DONE).any():
         return None, []
     return runs, [note.replace("The runs are", "The reference runs are") for note in notes]

@@ -92,18 +92,17 @@ def tokens_instead_of_words(patch: Any) -> None:
     """Embedding dropout anew at every place in the text."""
     p = []
 
-    def apply(mask, values):
-        if mask is None or mask.ndim == 3 or mask.shape[-1] != 1:
-            return dropout.apply(mask, values)
-        p[:] = [1 - 1 / mask.max().item()]
-        return values
+    def draw(*args, **kwargs):
+        masks = dropout.draw_masks(*args, **kwargs)
+        p[:] = [1 - 1 / masks.embedding.max().item()]
+        return replace(masks, embedding=None)
 
     def embedding(tokens, weight):
         found = F.embedding(tokens, weight)
         share = p.pop() if p else 0.0
         return found * (torch.rand(*tokens.shape, 1) >= share) / (1 - share)
 
-    patch.setattr(model_module, "apply", apply)
+    patch.setattr(model_module, "draw_masks", draw)
     patch.setattr(model_module, "F", SimpleNamespace(embedding=embedding, cross_entropy=F.cross_entropy))
 
 
@@ -116,10 +115,12 @@ class DropsWordsFromTheSoftmax(AWDLSTM):
         self.mask = None if masks is None else masks.embedding
         return super().forward(tokens, state, masks)
 
-    def logits(self, output):
+    def loss(self, output, targets):
+        loss = super().loss(output, targets)
         if self.mask is None:
-            return super().logits(output)
-        return output.dropped @ (self.mask * self.decoder.weight).T + self.decoder.bias
+            return loss
+        logits = output.dropped @ (self.mask * self.decoder.weight).T + self.decoder.bias
+        return replace(loss, cross_entropy=F.cross_entropy(logits.flatten(0, 1), targets.flatten()))
 
 
 class PenalisesUndroppedOutput(AWDLSTM):

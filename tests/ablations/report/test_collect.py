@@ -24,9 +24,8 @@ def selection() -> Selection:
 
 def record(store: Store, specs: list[RunSpec], **fields: object) -> None:
     for spec in specs:
-        named = {
-            name: getattr(spec, name) for name in ("run_id", "profile", "dataset", "corpus_sha256", "variant", "suite")
-        }
+        columns = ("run_id", "profile", "dataset", "corpus_sha256", "variant", "suite", "engine", "precision")
+        named = {name: getattr(spec, name) for name in columns}
         row = {**named, "seed": spec.seed, "status": "done", "valid_ppl": 50.0, "test_ppl": 51.0, **fields}
         store.write(row, [{"run_id": spec.run_id, "phase": "train", "epoch": 1, "valid_ppl": 50.0}])
 
@@ -108,3 +107,31 @@ def test_two_variants_that_are_one_run_both_show_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
     record(store, plan(selection, [1])[:1])
     assert collect(selection, store).runs["valid_ppl"].tolist() == [50.0, 50.0]
+
+
+def test_auto_shows_what_most_runs_were_computed_by_wherever_they_were_made(tmp_path: Path) -> None:
+    store, variants = Store(tmp_path), "full,no-ar-tar"
+    fast, plain = (
+        select("table5", "smoke", variants=variants, engine=engine, precision=precision)
+        for engine, precision in (("fast", "bf16"), ("torch", "fp32"))
+    )
+    record(store, plan(fast, [1]), valid_ppl=40.0)
+    record(store, plan(plain, [1])[:1], valid_ppl=60.0)
+    auto = collect(select("table5", "smoke", variants=variants), store)
+    assert auto.runs["valid_ppl"].tolist() == [40.0, 40.0]
+    assert auto.stale["valid_ppl"].tolist() == [60.0]
+    assert collect(plain, store).runs["valid_ppl"].tolist()[0] == 60.0
+    half = collect(select("table5", "smoke", variants=variants, precision="fp32"), store)
+    assert half.runs["valid_ppl"].tolist()[0] == 60.0
+
+
+def test_a_selection_resolves_auto_by_the_machine_once() -> None:
+    auto = select("table5", "smoke")
+    engine, precision = auto.computed_by
+    assert engine == "fast"
+    assert precision in ("fp32", "bf16")
+    resolved = auto.resolved()
+    assert (resolved.engine, resolved.precision) == (engine, precision)
+    asked = select("table5", "smoke", engine="torch", precision="bf16")
+    assert asked.computed_by == ("torch", "bf16")
+    assert {(spec.engine, spec.precision) for spec in asked.plan(asked.corpora())} == {("torch", "bf16")}
