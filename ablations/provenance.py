@@ -35,7 +35,9 @@ class Provenance:
 def collect_provenance() -> Provenance:
     """Ask git and the machine, once a sweep."""
     commit = _git("rev-parse", "HEAD") if (_ROOT / ".git").exists() else None
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!reports", ":!benchmarks/results")
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!reports", ":!benchmarks/results"
+    )
     return Provenance(
         git_commit=commit,
         git_dirty=None if commit is None or changed is None else bool(changed),

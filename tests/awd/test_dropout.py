@@ -35,6 +35,71 @@ def test_a_mask_drops_a_share_of_p_and_scales_what_it_keeps(p):
     assert mask.mean().item() == pytest.approx(1, abs=0.01)
 
 
+def drawn(shape: tuple[int, ...], p: float, seed: int = 0) -> torch.Tensor:
+    return bernoulli_mask(shape, p, Streams(seed)["mask"], CPU, torch.float64)
+
+
+@pytest.mark.parametrize("p", [2**-10, 0.01, 0.1, 1 / 3, 0.5, 0.9, 0.99, 1 - 2**-10])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_share_dropped_is_p_to_within_chance(p, seed):
+    count = 1_000_000
+    dropped = (drawn((count,), p, seed) == 0).sum().item()
+    assert abs(dropped - count * p) < 4 * (count * p * (1 - p)) ** 0.5
+
+
+@pytest.mark.parametrize("p", [1 - 2**-17, 1 - 1e-9, 1 - 2**-53])
+def test_a_probability_of_almost_one_drops_almost_all(p):
+    mask = drawn((100_000,), p)
+    # the coarsest that 16 bits leave: one in 65536 is kept
+    assert (mask != 0).sum() < 10
+    assert set(mask.unique().tolist()) <= {0.0, 1 / (1 - p)}
+
+
+@pytest.mark.parametrize("p", [2**-18, 1e-9, 5e-324])
+def test_a_probability_of_almost_zero_drops_nothing(p):
+    assert (drawn((100_000,), p) == 1 / (1 - p)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.1, 0.4, 0.5, 0.65])
+def test_what_is_kept_is_scaled_by_exactly_one_over_one_minus_p(p, dtype):
+    mask = bernoulli_mask((1000,), p, Streams(0)["mask"], CPU, dtype)
+    assert mask.dtype == dtype
+    assert mask.unique().tolist() == [0.0, torch.tensor(1 / (1 - p), dtype=dtype).item()]
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (3,), (5,), (7, 1), (1, 3, 5), (1, 1, 1), (0, 3), (13, 11)])
+def test_a_mask_has_any_shape(shape):
+    mask = drawn(shape, 0.5)
+    assert mask.shape == shape
+    assert mask.is_contiguous()
+    # a larger one from the same stream begins alike: nothing depends on what fills the last integer
+    assert torch.equal(mask.flatten(), drawn((200,), 0.5)[: mask.numel()])
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_neighbours_are_dropped_independently(p):
+    """Those from one random integer, four in a row, and those from two."""
+    count = 400_000
+    dropped = (drawn((count,), p) == 0).double()
+    lanes = dropped.view(-1, 4)
+    within = torch.corrcoef(lanes.t()) - torch.eye(4)
+    assert within.abs().max() < 4.5 / len(lanes) ** 0.5
+    assert (lanes.mean(dim=0) - p).abs().max() < 4.5 * (p * (1 - p) / len(lanes)) ** 0.5
+    for distance in range(1, 9):
+        pair = torch.corrcoef(torch.stack([dropped[distance:], dropped[:-distance]]))[0, 1]
+        assert pair.abs() < 4.5 / count**0.5, distance
+    # all four at once: what pairs would not show
+    all_four = lanes.prod(dim=1).mean().item()
+    assert abs(all_four - p**4) < 4.5 * (p**4 / len(lanes)) ** 0.5
+
+
+def test_two_masks_of_one_stream_are_independent():
+    stream = Streams(0)["mask"]
+    first, second = (bernoulli_mask((100_000,), 0.5, stream, CPU, torch.float64) for _ in range(2))
+    assert torch.corrcoef(torch.stack([first, second]))[0, 1].abs() < 4.5 / 100_000**0.5
+
+
 def test_masks_have_the_shapes_at_which_they_broadcast():
     masks = draw()
     assert masks.embedding.shape == (11, 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from awd import dropout
@@ -18,27 +19,32 @@ from awd import trainer as trainer_module
 from awd.config import ModelConfig, OptimizerConfig, RegularizationConfig
 from awd.corpus import text as corpus_text
 from awd.dropout import Masks
+from awd.engine import PLAIN, Engine
 from awd.lstm import WeightDropLSTM
 from awd.model import AWDLSTM
 from awd.optim import NonMonotonicTrigger, Stepper
 from awd.streams import Streams
 from awd.trainer import Trainer
 from tests.awd.by_hand import run_by_hand
+from tests.awd.engines import FP32, label
 from tests.awd.tiny import tiny_config, tiny_corpus
 
 VOCABULARY, TIME, BATCH = 11, 6, 3
 SIZES = ModelConfig(embedding_size=5, hidden_size=7, num_layers=3)
+pytestmark = pytest.mark.usefixtures("at_any_size")
+in_both_engines = pytest.mark.parametrize("engine", FP32, ids=label)
 
 
 def make(
     regularization: RegularizationConfig | None = None,
     model_class: type[AWDLSTM] = AWDLSTM,
     layer_class: type[WeightDropLSTM] = WeightDropLSTM,
+    engine: Engine = PLAIN,
 ) -> AWDLSTM:
-    model = model_class(VOCABULARY, SIZES, regularization, streams=Streams(0))
+    model = model_class(VOCABULARY, SIZES, regularization, streams=Streams(0), engine=engine)
     if layer_class is not WeightDropLSTM:
         weights = model.state_dict()
-        model.layers = nn.ModuleList(layer_class(*size) for size in SIZES.layer_sizes)
+        model.layers = nn.ModuleList(layer_class(*size, engine) for size in SIZES.layer_sizes)
         model.load_state_dict(weights)
     return model
 
@@ -101,9 +107,9 @@ class StopsAtTheFirstEvaluation(WeightDropLSTM):
         return super().forward(inputs, state, weight_mask if self.drops else None)
 
 
-def check_the_kernel_uses_the_dropped_weights(layer_class: type[WeightDropLSTM]) -> None:
+def check_the_kernel_uses_the_dropped_weights(engine: Engine, layer_class: type[WeightDropLSTM]) -> None:
     """Masked weights given as a mask, and written into torch's own LSTM, are the same network."""
-    layer, kernel = layer_class(4, 5), nn.LSTM(4, 5)
+    layer, kernel = layer_class(4, 5, engine), nn.LSTM(4, 5)
     mask = dropout.bernoulli_mask((20, 5), 0.5, Streams(0)["mask"], torch.device("cpu"), torch.float32)
     with torch.no_grad():
         for name in ("weight_ih", "bias_ih", "bias_hh"):
@@ -116,9 +122,9 @@ def check_the_kernel_uses_the_dropped_weights(layer_class: type[WeightDropLSTM])
         torch.testing.assert_close(mine, theirs)
 
 
-def check_gradients_of_raw_weights(layer_class: type[WeightDropLSTM]) -> None:
+def check_gradients_of_raw_weights(engine: Engine, layer_class: type[WeightDropLSTM]) -> None:
     """Where a recurrent weight is dropped its gradient is exactly 0, where it is kept it is not."""
-    model = make(layer_class=layer_class)
+    model = make(layer_class=layer_class, engine=engine)
     masks = model.draw_masks(BATCH, Streams(2))
     # nothing else dropped: a unit without output would have no gradient either
     run(model, replace(dropout.no_masks(3), weight=masks.weight)).backward()
@@ -129,8 +135,8 @@ def check_gradients_of_raw_weights(layer_class: type[WeightDropLSTM]) -> None:
         assert (layer.weight_hh.grad[mask != 0] != 0).all()
 
 
-def check_still_drops_after_evaluation(layer_class: type[WeightDropLSTM]) -> None:
-    model = make(layer_class=layer_class).train()
+def check_still_drops_after_evaluation(engine: Engine, layer_class: type[WeightDropLSTM]) -> None:
+    model = make(layer_class=layer_class, engine=engine).train()
     masks = model.draw_masks(BATCH, Streams(2))
     before = run(model, masks)
     assert before != run(model, replace(masks, weight=(None, None, None)))
@@ -150,14 +156,16 @@ LAYER_FAULTS = [
 ]
 
 
+@in_both_engines
 @pytest.mark.parametrize(("check", "faulty"), LAYER_FAULTS)
-def test_weight_dropping_reaches_kernel_and_raw_weights_and_outlives_evaluation(check, faulty):
-    check(WeightDropLSTM)
-    catches(check, faulty)
+def test_weight_dropping_reaches_kernel_and_raw_weights_and_outlives_evaluation(check, faulty, engine):
+    check(engine, WeightDropLSTM)
+    catches(check, engine, faulty)
 
 
-def test_without_masks_of_its_caller_a_model_in_training_still_drops_after_evaluation():
-    model, tokens = make(), text()
+@in_both_engines
+def test_without_masks_of_its_caller_a_model_in_training_still_drops_after_evaluation(engine):
+    model, tokens = make(engine=engine), text()
     state = model.initial_state(BATCH)
     model.eval()
     assert torch.equal(model(tokens, state).raw, model(tokens, state).raw)
@@ -191,8 +199,8 @@ def dropped_units(model: AWDLSTM) -> list[Tensor]:
     return [*seen, output.dropped == 0]
 
 
-def check_masks_are_locked() -> None:
-    for zero in dropped_units(make(RegularizationConfig(embedding_dropout=0.0))):
+def check_masks_are_locked(engine: Engine) -> None:
+    for zero in dropped_units(make(RegularizationConfig(embedding_dropout=0.0), engine=engine)):
         assert zero.any()
         assert not zero.all()
         for step in range(1, TIME):
@@ -200,10 +208,11 @@ def check_masks_are_locked() -> None:
         assert not torch.equal(zero[:, 0], zero[:, 1]), "a mask shared across the batch"
 
 
-def test_locked_masks_are_constant_over_time_and_differ_across_the_batch(monkeypatch):
-    check_masks_are_locked()
+@in_both_engines
+def test_locked_masks_are_constant_over_time_and_differ_across_the_batch(monkeypatch, engine):
+    check_masks_are_locked(engine)
     monkeypatch.setattr(model_module, "draw_masks", draw_masks_anew_at_every_step)
-    catches(check_masks_are_locked)
+    catches(check_masks_are_locked, engine)
 
 
 PROBABILITIES = RegularizationConfig(
@@ -249,23 +258,32 @@ class DropsWordsFromTheSoftmax(AWDLSTM):
         self.mask = masks.embedding
         return super().forward(tokens, state, masks)
 
-    def logits(self, output):
-        return output.dropped @ (self.mask * self.decoder.weight).T + self.decoder.bias
+    def loss(self, output, targets):
+        whole = self.decoder.weight
+        del self.decoder.weight
+        self.decoder.weight = self.mask * whole
+        try:
+            return super().loss(output, targets)
+        finally:
+            del self.decoder.weight
+            self.decoder.weight = whole
 
 
-def check_the_softmax_keeps_every_word(model_class: type[AWDLSTM]) -> None:
-    model = make(model_class=model_class)
+def check_the_softmax_keeps_every_word(engine: Engine, model_class: type[AWDLSTM] = AWDLSTM) -> None:
+    model = make(RegularizationConfig(embedding_dropout=0.5), model_class, engine=engine)
     masks = model.draw_masks(BATCH, Streams(2))
-    dropped_word = int(masks.embedding[:, 0].argmin())
-    assert masks.embedding[dropped_word] == 0
-    output = model(text()[:-1], model.initial_state(BATCH), masks)
-    expected = output.dropped @ model.embedding.weight.T + model.decoder.bias
-    torch.testing.assert_close(model.logits(output), expected)
+    assert (masks.embedding == 0).any()
+    output, targets = model(text()[:-1], model.initial_state(BATCH), masks), text()[1:]
+    logits = output.dropped @ model.embedding.weight.T + model.decoder.bias
+    torch.testing.assert_close(model.logits(output), logits)
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    torch.testing.assert_close(model.loss(output, targets).cross_entropy, expected)
 
 
-def test_embedding_dropout_does_not_touch_the_softmax():
-    check_the_softmax_keeps_every_word(AWDLSTM)
-    catches(check_the_softmax_keeps_every_word, DropsWordsFromTheSoftmax)
+@in_both_engines
+def test_embedding_dropout_does_not_touch_the_softmax(engine):
+    check_the_softmax_keeps_every_word(engine)
+    catches(check_the_softmax_keeps_every_word, engine, DropsWordsFromTheSoftmax)
 
 
 class KeepsTheDroppedMatrix(WeightDropLSTM):
@@ -291,7 +309,7 @@ def through_a_state_dict(model: AWDLSTM) -> AWDLSTM:
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     file.seek(0)
-    other = AWDLSTM(VOCABULARY, SIZES, streams=Streams(99))
+    other = AWDLSTM(VOCABULARY, SIZES, streams=Streams(99), engine=model.engine)
     other.load_state_dict(torch.load(file))
     return other
 
@@ -303,9 +321,10 @@ def as_made(model: AWDLSTM) -> AWDLSTM:
 COPIES = [copy.deepcopy, through_pickle, through_a_state_dict]
 
 
+@in_both_engines
 @pytest.mark.parametrize("copied", COPIES)
-def test_a_model_in_training_survives_a_copy(copied):
-    model = make().train()
+def test_a_model_in_training_survives_a_copy(copied, engine):
+    model = make(engine=engine).train()
     run(model).backward()
     other = copied(model)
     assert other.training

@@ -28,8 +28,8 @@ CONFIGS = {
     "asgd from step 20": {"optimizer": {"method": "asgd", "average_from": 20, "learning_rate": 30.0}},
     "nt-asgd": {"optimizer": {"method": "nt-asgd", "learning_rate": 30.0}, "training": {"epochs": 6}},
     "nt-asgd that fires again": {
-        "optimizer": {"method": "nt-asgd", "learning_rate": 30.0, "nonmonotone_interval": 0},
-        "training": {"epochs": 6},
+        "optimizer": {"method": "nt-asgd", "learning_rate": 20.0, "nonmonotone_interval": 0},
+        "training": {"epochs": 8},
     },
     "nt-asgd and fine-tuning": {
         "optimizer": {"method": "nt-asgd", "learning_rate": 30.0},

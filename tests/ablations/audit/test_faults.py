@@ -8,6 +8,7 @@ import pytest
 
 from ablations.audit import audit_config
 from awd.config import Config
+from awd.engine import ENGINES, PLAIN, Engine
 from tests.ablations.audit import faults
 from tests.ablations.audit.conftest import small_config
 from tests.awd import test_regressions as regressions
@@ -76,18 +77,32 @@ FAULTS = [
 ]
 
 
-def red(config: Config) -> dict[str, str]:
-    return {cell.mechanism: "; ".join(map(str, cell.failures)) for cell in audit_config(config, CORPUS) if not cell.ok}
+ENGINES_AND_PRECISIONS = [
+    pytest.param(kind(precision), id=f"{kind.name} {precision}")
+    for kind in ENGINES.values()
+    for precision in ("fp32", "bf16")
+]
 
 
-def test_nothing_is_red_without_a_fault() -> None:
-    assert red(FULL) == {}
+def red(config: Config, engine: Engine = PLAIN) -> dict[str, str]:
+    cells = audit_config(config, CORPUS, engine)
+    return {cell.mechanism: "; ".join(map(str, cell.failures)) for cell in cells if not cell.ok}
 
 
+@pytest.mark.usefixtures("at_any_size")
+@pytest.mark.parametrize("engine", ENGINES_AND_PRECISIONS)
+def test_nothing_is_red_without_a_fault(engine: Engine) -> None:
+    assert red(FULL, engine) == {}
+
+
+@pytest.mark.usefixtures("at_any_size")
+@pytest.mark.parametrize("engine", ENGINES_AND_PRECISIONS)
 @pytest.mark.parametrize(("put_in", "expected"), [pytest.param(*fault[1:], id=fault[0]) for fault in FAULTS])
-def test_a_fault_turns_its_own_cells_red(monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set) -> None:
+def test_a_fault_turns_its_own_cells_red(
+    monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set, engine: Engine
+) -> None:
     put_in(monkeypatch)
-    found = red(FULL)
+    found = red(FULL, engine)
     assert found.keys() == expected, found
 
 

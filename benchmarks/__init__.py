@@ -1,0 +1,1 @@
+"""How fast training is and in how much memory, measured; see docs/performance.md."""

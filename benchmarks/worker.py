@@ -1,0 +1,200 @@
+"""The process of one engine: it builds the model, then does what its standard input says, a line at a time.
+
+``{"do": "time", "steps": 3}`` is answered by seconds a step, the last loss and the peak of memory, and
+``{"do": "profile"}`` by the operations of one step. Started by :mod:`benchmarks.processes`, which sets the number of
+threads in the environment: that is read when torch is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from awd.device import use_exact_float32
+from awd.engine import ENGINES, Precision, multiplies_bfloat16
+from awd.model import AWDLSTM, detach
+from awd.optim import Stepper
+from awd.streams import Streams
+from benchmarks.bare import BareLSTM, BareTraining
+from benchmarks.configurations import CONFIGURATIONS, Configuration
+
+_SEED = 1
+_WINDOWS = 16  # windows of text, gone through again and again
+
+
+class Training(Protocol):
+    """What is timed."""
+
+    def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Train on one window, ``(time, batch)`` of ids; returns its loss."""
+
+
+class EngineTraining:
+    """This project's training step, as :class:`awd.trainer.Trainer` takes it.
+
+    Args:
+        configuration: what to train.
+        engine: ``torch`` or ``fast``.
+        precision: ``fp32`` or ``bf16``.
+        batch_size: sequences.
+        device: where.
+    """
+
+    def __init__(
+        self, configuration: Configuration, engine: str, precision: Precision, batch_size: int, device: str
+    ) -> None:
+        config, self.batch_size = configuration.config, batch_size
+        self.streams = Streams(_SEED, device)
+        self.model = AWDLSTM(
+            configuration.vocabulary_size,
+            config.model,
+            config.regularization,
+            streams=Streams(_SEED),
+            engine=ENGINES[engine](precision),
+        ).to(device)
+        rate, weight_decay = config.optimizer.learning_rate, config.regularization.weight_decay
+        self.stepper = Stepper(self.model, config.optimizer, rate, weight_decay)
+        self.state = self.model.initial_state(batch_size)
+
+    def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """See :class:`Training`."""
+        output = self.model(tokens, self.state, self.model.draw_masks(self.batch_size, self.streams))
+        self.state = detach(output.state)
+        loss = self.model.loss(output, targets).total
+        self.stepper.step(loss)
+        return loss.detach()
+
+
+def make_training(configuration: Configuration, name: str, batch_size: int, device: str) -> Training:
+    """The training that one of :data:`benchmarks.configurations.ENGINES` names."""
+    engine, _, precision = name.partition("-")
+    if engine != "bare":
+        return EngineTraining(configuration, engine, "bf16" if precision == "bf16" else "fp32", batch_size, device)
+    sizes, strengths, optimizer = (
+        configuration.config.model,
+        configuration.config.regularization,
+        configuration.config.optimizer,
+    )
+    torch.manual_seed(_SEED)
+    model = BareLSTM(
+        configuration.vocabulary_size,
+        [sizes.embedding_width, *(width for _, width in sizes.layer_sizes)],
+        embedding_dropout=strengths.embedding_dropout,
+        input_dropout=strengths.input_dropout,
+        hidden_dropout=strengths.hidden_dropout,
+        output_dropout=strengths.output_dropout,
+        weight_dropout=strengths.weight_dropout,
+    )
+    return BareTraining(
+        model.to(device),
+        batch_size,
+        learning_rate=optimizer.learning_rate,
+        weight_decay=strengths.weight_decay,
+        clip_norm=optimizer.clip_norm or math.inf,
+        alpha=strengths.activation_penalty,
+        beta=strengths.temporal_activation_penalty,
+    )
+
+
+def random_text(configuration: Configuration, batch_size: int) -> Tensor:
+    """Words drawn by Zipf's law, the same for every engine: ``(windows * length + 1, batch)`` of ids."""
+    frequencies = 1 / torch.arange(1, configuration.vocabulary_size + 1, dtype=torch.float64)
+    rows = _WINDOWS * configuration.length + 1
+    generator = torch.Generator().manual_seed(_SEED)
+    return torch.multinomial(frequencies, rows * batch_size, replacement=True, generator=generator).view(rows, -1)
+
+
+class Worker:
+    """A training and the text it goes through.
+
+    Args:
+        configuration: what to train.
+        engine: by which of :data:`benchmarks.configurations.ENGINES`.
+        batch_size: sequences.
+        device: where.
+    """
+
+    def __init__(self, configuration: Configuration, engine: str, batch_size: int, device: str) -> None:
+        self.device = torch.device(device)
+        self.training = make_training(configuration, engine, batch_size, device)
+        self.windows = self._windows(random_text(configuration, batch_size).to(device), configuration.length)
+
+    def _windows(self, text: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            for start in range(0, len(text) - 1, length):
+                yield text[start : start + length], text[start + 1 : start + length + 1]
+
+    def time(self, steps: int) -> dict[str, Any]:
+        """Seconds a step over some steps, the last one's loss, and the peak of memory so far in MiB."""
+        self._wait()
+        started = time.perf_counter()
+        for _ in range(steps):
+            loss = self.training.step(*next(self.windows))
+        self._wait()
+        seconds = (time.perf_counter() - started) / steps
+        return {"seconds": seconds, "loss": loss.item(), "peak_mib": self._peak_mib()}
+
+    def profile(self) -> dict[str, Any]:
+        """What one step spends its time on: name, calls and own microseconds of each operation."""
+        on_gpu = self.device.type == "cuda"
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if on_gpu:
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        window = next(self.windows)
+        with torch.profiler.profile(activities=activities) as profiler:
+            self.training.step(*window)
+            self._wait()
+        # on a GPU what counts is the time of the kernels an operation started; they are listed once more by themselves
+        own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+        events = [event for event in profiler.key_averages() if event.device_type.name == "CPU"]
+        rows = [(event.key, event.count, getattr(event, own)) for event in events]
+        return {"operations": [row for row in rows if row[2] > 0]}
+
+    @property
+    def peak_of(self) -> str:
+        """What is measured of memory."""
+        if self.device.type == "cuda":
+            return "peak of what PyTorch allocated on the GPU"
+        return "peak resident memory of the engine's whole process, PyTorch itself included"
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _peak_mib(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        # never less than the parent's when it started this process, which is small: it does without torch
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB on Linux
+
+
+def main() -> None:
+    """Read the settings from the command line, say that the model is there, and serve until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends this process
+    settings = json.loads(sys.argv[1])
+    torch.set_num_threads(settings["threads"])
+    use_exact_float32()
+    configuration = CONFIGURATIONS[settings["config"]]
+    worker = Worker(configuration, settings["engine"], settings["batch_size"], settings["device"])
+    _answer({"bf16_in_hardware": multiplies_bfloat16(settings["device"]), "peak_of": worker.peak_of})
+    for line in sys.stdin:
+        order = json.loads(line)
+        _answer(worker.profile() if order["do"] == "profile" else worker.time(order["steps"]))
+
+
+def _answer(values: dict[str, Any]) -> None:
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    main()
