@@ -110,13 +110,14 @@ def _train(job: Job, progress: ProgressFolder, epochs: list[dict[str, Any]]) -> 
 
     from awd.corpus import load_corpus
     from awd.corpus.text import encode
-    from awd.device import use_exact_float32
+    from awd.device import keep_freed_memory, use_exact_float32
     from awd.engine import make_engine
     from awd.trainer import EpochRecord, Trainer
 
     # one thread a run: two runs of one thread each do more than one of two, and never fight over a core
     torch.set_num_threads(1)
     use_exact_float32()
+    keep_freed_memory()
     spec, config = job.spec, job.spec.config
     most_epochs = config.training.epochs + config.finetuning.epochs
     # the parent has fetched it

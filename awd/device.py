@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 
 from awd.errors import DeviceError
+
+# malloc.h: from which size a block is one of its own, and how much may lie free at the end of the heap, in bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def use_exact_float32() -> None:
@@ -20,6 +24,24 @@ def use_exact_float32() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what a training step frees for the next one; about 8% of a paper-size step on a CPU.
+
+    By default the GNU C library hands large blocks back to the system, which then clears them page by page when the next
+    step asks for them again. Affects the whole process, and is therefore left to programs: the library never calls it.
+
+    Returns:
+        Whether it took effect; other C libraries have no such setting.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return all(
+        set_option(option, size) == 1 for option, size in ((_MMAP_THRESHOLD, 1 << 25), (_TRIM_THRESHOLD, 1 << 28))
+    )
 
 
 def resolve_device(name: str) -> str:

@@ -22,7 +22,7 @@ State = tuple[Tensor, Tensor]
 
 # narrowest layer for which the LSTM written out is faster on a CPU than the kernel that torch calls, which is oneDNN's
 # and keeps to its cache where layers are narrow; measured with docs/performance.md's table of widths
-_NARROWEST = {torch.float32: 1000, torch.bfloat16: 450}
+_NARROWEST = {torch.float32: 1000, torch.bfloat16: 350}
 
 # below it the few operations of a plain softmax take less time than the many of the chunked one
 _FEWEST_LOGITS = 1 << 20

@@ -106,11 +106,12 @@ def epoch(
         raise InputError(f"--config: {unknown('configuration', config, SPLITS)}")
     import torch
 
-    from awd.device import use_exact_float32
+    from awd.device import keep_freed_memory, use_exact_float32
     from awd.engine import make_engine
 
     torch.set_num_threads(threads)
     use_exact_float32()
+    keep_freed_memory()
     about = machine()
     setting = make_setting(config, make_engine(engine, precision, "cpu"), batch_size)
     rows = measure(setting, windows, rounds, whole)

@@ -143,12 +143,13 @@ def train(spec: RunSpec) -> dict[str, Any]:
     import torch
 
     from awd.corpus.text import encode
-    from awd.device import use_exact_float32
+    from awd.device import keep_freed_memory, use_exact_float32
     from awd.engine import make_engine
     from awd.trainer import Trainer
 
     torch.set_num_threads(1)
     use_exact_float32()
+    keep_freed_memory()
     use_written_out_everywhere()
     corpus = encode(load_corpus(spec.source), spec.config.corpus.train_tokens)
     started = time.perf_counter()

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from awd.device import use_exact_float32
+from awd.device import keep_freed_memory, use_exact_float32
 from awd.engine import ENGINES, Precision, multiplies_bfloat16
 from awd.model import AWDLSTM, detach
 from awd.optim import Stepper
@@ -184,6 +184,8 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(settings["threads"])
     use_exact_float32()
+    if not settings["engine"].startswith("bare"):
+        keep_freed_memory()  # as every run of a sweep does; a port would not
     configuration = CONFIGURATIONS[settings["config"]]
     worker = Worker(configuration, settings["engine"], settings["batch_size"], settings["device"])
     _answer({"bf16_in_hardware": multiplies_bfloat16(settings["device"]), "peak_of": worker.peak_of})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -41,3 +44,29 @@ def test_float32_on_a_gpu_is_float32() -> None:
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+
+
+MOST_FAULTS = """
+import resource, sys, torch
+from awd.device import keep_freed_memory
+kept = sys.argv[1] == "kept" and keep_freed_memory()
+for step in range(6):
+    if step == 3:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [torch.zeros(5_000_000) for _ in range(8)]
+    del held
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, kept)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
+def test_freed_memory_is_kept_on_request() -> None:
+    pages = {}
+    for choice in ("kept", "returned"):
+        done = subprocess.run([sys.executable, "-c", MOST_FAULTS, choice], capture_output=True, text=True, check=True)
+        count, took_effect = done.stdout.split()
+        pages[choice] = int(count)
+        assert took_effect == str(choice == "kept")
+    # three times 160 MB, in pages of 4 KiB
+    assert pages["returned"] > 50_000
+    assert pages["kept"] < pages["returned"] / 5
