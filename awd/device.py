@@ -29,8 +29,8 @@ def use_exact_float32() -> None:
 def keep_freed_memory() -> bool:
     """Let this process keep what a training step frees for the next one; about 8% of a paper-size step on a CPU.
 
-    By default the GNU C library hands large blocks back to the system, which then clears them page by page when the next
-    step asks for them again. Affects the whole process, and is therefore left to programs: the library never calls it.
+    By default the GNU C library hands large blocks back to the system, which clears them page by page when the next
+    step asks for them again. Affects the whole process, and is left to programs: nothing in ``awd`` calls it.
 
     Returns:
         Whether it took effect; other C libraries have no such setting.

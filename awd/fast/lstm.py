@@ -2,8 +2,8 @@
 
 What makes it fast: one product for the inputs of all steps; the recurrent matrix packed once a minibatch; the gates'
 derivatives formed many steps at a time, so that little is left to do inside the recursion; each weight's gradient
-one product over all steps. With bfloat16 operands the weights, the state and the activations stay float32; what a product
-gives is rounded to bfloat16, and so are the gates before their nonlinearity.
+one product over all steps. With bfloat16 operands the weights, the state and the activations stay float32; what a
+product gives is rounded to bfloat16, and so are the gates before their nonlinearity.
 """
 
 from __future__ import annotations
