@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,11 +11,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
-from rich.console import Console
 
 from awd.config import Config
 from awd.errors import InputError
 from awd.messages import unknown
+from benchmarks.command import make_app, run, say
 from benchmarks.configurations import CONFIGURATIONS
 from benchmarks.record import RESULTS, machine, write
 
@@ -36,15 +35,7 @@ SPLITS = {
 GOAL = 1.1
 _WARM_UP = 2  # windows of each pass that are not counted: memory is allocated, the average is made
 
-BAD_INPUT = 2
-stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 measured, 2 wrong usage or input, 130 Ctrl-C.",
-)
+app = make_app()
 
 
 class EnoughError(Exception):
@@ -314,19 +305,9 @@ timed on {valid:,} random tokens, once. Regenerate with
 """
 
 
-def say(line: str) -> None:
-    """To standard error."""
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def main() -> NoReturn:
-    """Run the command line; what the user can mend ends in one message and exit code 2."""
-    try:
-        app()
-        sys.exit(0)
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(BAD_INPUT)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Annotated, Any, NoReturn
 import joblib
 import pandas as pd
 import typer
-from rich.console import Console
 
 from ablations.files import whole_file, write_text
 from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
@@ -24,6 +22,7 @@ from ablations.store import DIVERGED, DONE
 from ablations.suite import load_suite
 from awd.corpus import load_corpus
 from awd.errors import DivergedError, InputError
+from benchmarks.command import make_app, run, say
 from benchmarks.record import RESULTS, describe, machine
 
 VARIANTS = ("full", "no-weight-drop", "full-size-embedding")
@@ -40,15 +39,7 @@ SETTINGS = (
 )
 _PERCENT = 100  # a difference in log-perplexity times this is about one in per cent
 
-BAD_INPUT = 2
-stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 all runs are recorded, 2 wrong usage or input, 130 Ctrl-C (finished runs are kept).",
-)
+app = make_app()
 
 
 @app.command()
@@ -282,19 +273,9 @@ def title(row: dict[str, Any]) -> str:
     return f"{row['variant']} seed {row['seed']} {row['engine']} {row['precision']}"
 
 
-def say(line: str) -> None:
-    """To standard error."""
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def main() -> NoReturn:
-    """Run the command line; what the user can mend ends in one message and exit code 2."""
-    try:
-        app()
-        sys.exit(0)
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(BAD_INPUT)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -12,16 +11,16 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import pandas as pd
 import typer
-from rich.console import Console
 
 from ablations.plan import Corpus, make_plan
 from ablations.profile import load_profile
 from ablations.suite import load_suite
 from awd.device import resolve_device, use_exact_float32
 from awd.errors import InputError
+from benchmarks.command import MeasurementError, make_app, run, say
 from benchmarks.configurations import CONFIGURATIONS
 from benchmarks.epoch import SPLITS
-from benchmarks.processes import EngineProcess, MeasurementError
+from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 from benchmarks.suite import numbers, rates_together
 
@@ -30,15 +29,7 @@ DATASETS = {"paper-ptb": "ptb", "paper-wt2": "wikitext-2"}
 _STEPS = 10  # between two looks at the clock: each waits for the GPU
 _PROFILED = 20
 
-FAILED, BAD_INPUT = 1, 2
-stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 measured, 1 a process failed, 2 wrong usage or input, or no GPU, 130 Ctrl-C.",
-)
+app = make_app("a process failed")
 
 
 @dataclass(frozen=True)
@@ -280,22 +271,9 @@ def _hours_table(medians: pd.Series[float], work: dict[str, Work]) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
-def say(line: str) -> None:
-    """To standard error."""
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def main() -> NoReturn:
-    """Run the command line; what the user can mend ends in one message and exit code 2."""
-    try:
-        app()
-        sys.exit(0)
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(BAD_INPUT)
-    except MeasurementError as error:
-        say(f"error: {error}")
-        sys.exit(FAILED)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.command import MeasurementError
+
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-class MeasurementError(Exception):
-    """An engine could not be measured."""
 
 
 class EngineProcess:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -12,19 +11,17 @@ from typing import Annotated, Any, NoReturn
 import pandas as pd
 import torch
 import typer
-from rich.console import Console
 
 from awd.config import ModelConfig
 from awd.errors import InputError
 from awd.fast.matmul import Matrix
 from awd.messages import unknown
+from benchmarks.command import make_app, run
 from benchmarks.configurations import CONFIGURATIONS
 from benchmarks.record import write
 
-BAD_INPUT = 2
 PASSES = 3  # of each product: forward, and one for each of the two gradients
-stderr = Console(stderr=True)
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = make_app()
 
 
 def step_products(model: ModelConfig, words: int, length: int, batch: int) -> list[tuple[str, int, int, int, int]]:
@@ -102,13 +99,8 @@ def render(frame: pd.DataFrame, config: str, batch_size: int) -> str:
 
 
 def main() -> NoReturn:
-    """Run the command line; what the user can mend ends in one message and exit code 2."""
-    try:
-        app()
-    except InputError as error:
-        stderr.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(BAD_INPUT)
-    sys.exit(0)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

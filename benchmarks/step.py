@@ -18,23 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from awd.device import resolve_device
 from awd.errors import InputError
 from awd.messages import unknown
+from benchmarks.command import WIDE, MeasurementError, make_app, run, say, stderr
 from benchmarks.configurations import CONFIGURATIONS, ENGINES
-from benchmarks.processes import EngineProcess, MeasurementError
+from benchmarks.processes import EngineProcess
 from benchmarks.record import machine, write
 from benchmarks.tables import operations_frame, operations_page, summary, terminal_table, timings_frame, timings_page
 
-FAILED, BAD_INPUT = 1, 2
-_WIDE = 200  # a pipe has no width of its own
-
-stderr = Console(width=None if sys.stderr.isatty() else _WIDE, stderr=True)
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 measured, 1 the process of an engine failed, 2 wrong usage or input, 130 Ctrl-C.",
-)
+app = make_app("the process of an engine failed")
 
 
 def _positive(text: str) -> int:
@@ -94,20 +84,12 @@ def step(
     if as_json:
         print(json.dumps(result))
     else:
-        Console(width=None if sys.stdout.isatty() else _WIDE).print(terminal_table(result), highlight=False)
+        Console(width=None if sys.stdout.isatty() else WIDE).print(terminal_table(result), highlight=False)
 
 
 def main() -> NoReturn:
-    """Run the command line; every error that the user can mend ends in one message and exit code 2."""
-    try:
-        app()
-        sys.exit(0)
-    except InputError as error:
-        _say(f"error: {error}")
-        sys.exit(BAD_INPUT)
-    except MeasurementError as error:
-        _say(f"error: {error}")
-        sys.exit(FAILED)
+    """Run the command line."""
+    run(app)
 
 
 def _settings(config: str, batch_size: int | None, threads: int, device: str) -> dict[str, Any]:
@@ -188,11 +170,7 @@ def _file_name(kind: str, settings: dict[str, Any]) -> str:
 
 
 def _say_written(paths: Sequence[Path]) -> None:
-    _say(f"written: {', '.join(map(str, paths))}")
-
-
-def _say(line: str) -> None:
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(f"written: {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

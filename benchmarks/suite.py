@@ -17,14 +17,14 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import pandas as pd
 import typer
-from rich.console import Console
 
 from ablations.store import Store
 from ablations.suite import load_suite
 from awd.errors import InputError
 from awd.messages import unknown
+from benchmarks.command import MeasurementError, make_app, run, say
 from benchmarks.configurations import CONFIGURATIONS
-from benchmarks.processes import EngineProcess, MeasurementError
+from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 
 PARTS = ("jobs", "tokens", "hidden", "variants")
@@ -35,15 +35,7 @@ SIZES = {"model.embedding_size": 32, "model.hidden_size": 64, "corpus.train_toke
 OVERHEADS = ("overhead", "overhead with audit")
 _RUN = Path(__file__).resolve().parent.parent / "run_ablations.py"
 
-FAILED, BAD_INPUT = 1, 2
-stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 measured, 1 a process or a sweep failed, 2 wrong usage or input, 130 Ctrl-C.",
-)
+app = make_app("a process or a sweep failed")
 
 
 @dataclass(frozen=True)
@@ -308,22 +300,9 @@ def _overhead(frame: pd.DataFrame) -> str:
     )
 
 
-def say(line: str) -> None:
-    """To standard error."""
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def main() -> NoReturn:
-    """Run the command line; what the user can mend ends in one message and exit code 2."""
-    try:
-        app()
-        sys.exit(0)
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(BAD_INPUT)
-    except MeasurementError as error:
-        say(f"error: {error}")
-        sys.exit(FAILED)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

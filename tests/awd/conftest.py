@@ -1,11 +1,6 @@
 import pytest
 import torch
 
-from awd import engine
-
-# the networks here are so small that threads only wait for each other
-torch.set_num_threads(1)
-
 
 @pytest.fixture
 def double():
@@ -13,10 +8,3 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def at_any_size(monkeypatch):
-    """The fast engine computes by itself layers and vocabularies as small as those of the tests."""
-    monkeypatch.setattr(engine, "_NARROWEST", {})
-    monkeypatch.setattr(engine, "_FEWEST_LOGITS", 0)

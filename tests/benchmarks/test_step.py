@@ -15,8 +15,9 @@ import pytest
 from ablations.profile import load_profile
 from awd.corpus import DATASETS
 from benchmarks import step
+from benchmarks.command import MeasurementError
 from benchmarks.configurations import CONFIGURATIONS, ENGINES
-from benchmarks.processes import EngineProcess, MeasurementError
+from benchmarks.processes import EngineProcess
 from benchmarks.record import describe, machine, write
 from benchmarks.tables import operations_frame, operations_page, summary, timings_frame, timings_page
 from benchmarks.worker import Worker

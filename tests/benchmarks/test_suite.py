@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from awd.errors import InputError
-from benchmarks.processes import MeasurementError
+from benchmarks.command import MeasurementError
 from benchmarks.suite import VARIANTS, Computed, numbers, rates_together, render, sweep
 from tests.benchmarks.conftest import Refused, run
 

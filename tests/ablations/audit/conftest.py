@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from awd.config import Config, config_from_dict, override
-from tests.awd.conftest import at_any_size  # noqa: F401
-
-# the networks here are so small that threads only wait for each other
-torch.set_num_threads(1)
 
 
 def small_config(**changes: dict[str, Any]) -> Config:

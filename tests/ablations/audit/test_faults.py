@@ -8,10 +8,11 @@ import pytest
 
 from ablations.audit import audit_config
 from awd.config import Config
-from awd.engine import ENGINES, PLAIN, Engine
+from awd.engine import PLAIN, Engine
 from tests.ablations.audit import faults
 from tests.ablations.audit.conftest import small_config
 from tests.awd import test_regressions as regressions
+from tests.awd.engines import ENGINES, label
 from tests.awd.tiny import tiny_corpus
 
 CORPUS = tiny_corpus()
@@ -77,26 +78,19 @@ FAULTS = [
 ]
 
 
-ENGINES_AND_PRECISIONS = [
-    pytest.param(kind(precision), id=f"{kind.name} {precision}")
-    for kind in ENGINES.values()
-    for precision in ("fp32", "bf16")
-]
-
-
 def red(config: Config, engine: Engine = PLAIN) -> dict[str, str]:
     cells = audit_config(config, CORPUS, engine)
     return {cell.mechanism: "; ".join(map(str, cell.failures)) for cell in cells if not cell.ok}
 
 
 @pytest.mark.usefixtures("at_any_size")
-@pytest.mark.parametrize("engine", ENGINES_AND_PRECISIONS)
+@pytest.mark.parametrize("engine", ENGINES, ids=label)
 def test_nothing_is_red_without_a_fault(engine: Engine) -> None:
     assert red(FULL, engine) == {}
 
 
 @pytest.mark.usefixtures("at_any_size")
-@pytest.mark.parametrize("engine", ENGINES_AND_PRECISIONS)
+@pytest.mark.parametrize("engine", ENGINES, ids=label)
 @pytest.mark.parametrize(("put_in", "expected"), [pytest.param(*fault[1:], id=fault[0]) for fault in FAULTS])
 def test_a_fault_turns_its_own_cells_red(
     monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set, engine: Engine
