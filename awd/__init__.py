@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from awd.corpus import load_corpus
     from awd.corpus.text import encode
+    from awd.engine import FastEngine, TorchEngine, make_engine
     from awd.evaluation import evaluate, perplexity
     from awd.model import AWDLSTM, detach
     from awd.optim import NonMonotonicTrigger, Stepper
@@ -38,6 +39,9 @@ _HOME = {
     "WindowConfig": "config",
     "load_corpus": "corpus",
     "encode": "corpus.text",
+    "FastEngine": "engine",
+    "TorchEngine": "engine",
+    "make_engine": "engine",
     "evaluate": "evaluation",
     "perplexity": "evaluation",
     "AWDLSTM": "model",
@@ -53,6 +57,7 @@ __all__ = [
     "AWDLSTM",
     "Config",
     "CorpusConfig",
+    "FastEngine",
     "FinetuningConfig",
     "ModelConfig",
     "NonMonotonicTrigger",
@@ -60,6 +65,7 @@ __all__ = [
     "RegularizationConfig",
     "Stepper",
     "Streams",
+    "TorchEngine",
     "Trainer",
     "TrainingConfig",
     "TrainingResult",
@@ -68,6 +74,7 @@ __all__ = [
     "encode",
     "evaluate",
     "load_corpus",
+    "make_engine",
     "perplexity",
 ]
 
