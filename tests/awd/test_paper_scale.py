@@ -79,13 +79,13 @@ def test_the_first_steps_of_the_paper_profile_follow_the_recorded_losses(
     have tests elsewhere. The fast engine adds in another order, too, which has grown to 9e-4 at step 24 and to 0.1 soon
     after; rounding to bfloat16 has grown from 1e-4 to 0.005 at step six, and to 0.1 soon after.
     """
-    cut = list(itertools.islice(windows(10_000, CONFIG.windows, Streams(SEED)["window lengths"]), followed))
+    cut = list(itertools.islice(windows(10_000, CONFIG.windows, Streams(SEED)["window lengths"]), 30))
     losses: list[float] = []
     recording(losses, monkeypatch)
-    # a row more than the windows hold: the last target
+    # a row more than thirty windows hold: the last target
     result = Trainer(CONFIG, penn_treebank(cut[-1].start + cut[-1].length + 1), seed=SEED, engine=engine).run()
     assert losses[0] == pytest.approx(UNIFORM, abs=0.01)
-    assert losses == pytest.approx([loss for row in RECORDED for loss in row][:followed], abs=0.02)
+    assert losses[:followed] == pytest.approx([loss for row in RECORDED for loss in row][:followed], abs=0.02)
     # what the epoch reports is the mean of these, each counted by its window's length
     lengths = [window.length for window in cut]
     mean = sum(loss * length for loss, length in zip(losses, lengths, strict=True)) / sum(lengths)
