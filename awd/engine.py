@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from awd.dropout import apply
 from awd.fast.cross_entropy import FastCrossEntropy
 from awd.fast.lstm import FastLSTM
 
@@ -76,7 +77,7 @@ class TorchEngine(Engine):
 
     def lstm(self, inputs: Tensor, state: State, weights: Weights, mask: Tensor | None) -> tuple[Tensor, State]:
         """See :meth:`Engine.lstm`."""
-        dropped = weights.recurrent if mask is None else mask * weights.recurrent
+        dropped = apply(mask, weights.recurrent)
         return torch_lstm(inputs, state, weights._replace(recurrent=dropped), self.operand(inputs.dtype))
 
     def cross_entropy(self, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class FastEngine(Engine):
         if inputs.device.type == "cpu" and state[0].shape[1] >= _NARROWEST.get(operand, 0):
             outputs, hidden, cell = FastLSTM.apply(inputs, *state, *weights, mask, operand)
             return outputs, (hidden, cell)
-        dropped = weights.recurrent if mask is None else mask * weights.recurrent
+        dropped = apply(mask, weights.recurrent)
         return torch_lstm(inputs, state, weights._replace(recurrent=dropped), operand)
 
     def cross_entropy(self, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from awd.dropout import apply
 from awd.fast.matmul import Matrix, times, times_transposed, transposed_times
 
 _CHUNK = 1 << 18  # gate values whose derivatives are formed at a time: 1 MiB of float32, about a core's cache
@@ -45,7 +46,7 @@ class FastLSTM(torch.autograd.Function):
         steps, batch, _ = inputs.shape
         size = hidden.shape[1]
         x = inputs.flatten(0, 1).to(operand)  # (time * batch, input)
-        dropped = (weight_hh if weight_mask is None else weight_mask * weight_hh).to(operand)
+        dropped = apply(weight_mask, weight_hh).to(operand)
         gates = inputs.new_empty(steps, batch, 4 * size)
         # row t is the state before step t
         cells, outputs = inputs.new_empty(2, steps + 1, batch, size)
