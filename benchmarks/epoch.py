@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from awd.config import Config
+from awd.corpus import DATASETS
 from awd.errors import InputError
 from awd.messages import unknown
 from benchmarks.command import make_app, run, say
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from awd.trainer import Trainer
 
 # tokens of the training and the validation split, with <eos>; the small model's text is as long as Penn Treebank
+_PTB, _WIKITEXT2 = ((DATASETS[name].tokens["train"], DATASETS[name].tokens["valid"]) for name in ("ptb", "wikitext-2"))
 SPLITS = {
-    "paper-ptb": (929_589, 73_760),
-    "paper-wt2": (2_088_628, 217_646),
-    "small": (929_589, 73_760),
+    "paper-ptb": _PTB,
+    "paper-wt2": _WIKITEXT2,
+    "small": _PTB,
     "demo": (8_000, 11_148),
     "tiny": (3_000, 400),
 }
