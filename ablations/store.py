@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ablations.files import whole_file
+from awd.files import whole_file
 from awd.errors import InputError
 
 DONE, FAILED, DIVERGED = "done", "failed", "diverged"

@@ -13,7 +13,7 @@ import joblib
 import pandas as pd
 import typer
 
-from ablations.files import whole_file, write_text
+from awd.files import whole_file, write_text
 from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.profile import load_profile
 from ablations.selection import parse_seeds

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.files import whole_file, write_text
+from awd.files import whole_file, write_text
 from ablations.provenance import collect_provenance
 
 if TYPE_CHECKING:

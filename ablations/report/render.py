@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ablations.files import whole_file, write_text
+from awd.files import whole_file, write_text
 from ablations.report.data import ReportData
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
 from ablations.store import DONE
