@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from awd.files import whole_file
 from awd.errors import InputError
+from awd.files import whole_file
 
 DONE, FAILED, DIVERGED = "done", "failed", "diverged"
 

@@ -13,7 +13,6 @@ import joblib
 import pandas as pd
 import typer
 
-from awd.files import whole_file, write_text
 from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.profile import load_profile
 from ablations.selection import parse_seeds
@@ -22,6 +21,7 @@ from ablations.store import DIVERGED, DONE
 from ablations.suite import load_suite
 from awd.corpus import load_corpus
 from awd.errors import DivergedError, InputError
+from awd.files import whole_file, write_text
 from benchmarks.command import make_app, run, say
 from benchmarks.record import RESULTS, describe, machine
 

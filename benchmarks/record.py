@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from awd.files import whole_file, write_text
 from ablations.provenance import collect_provenance
+from awd.files import whole_file, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from awd.files import whole_file, write_text
 from ablations.report.data import ReportData
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
 from ablations.store import DONE
 from ablations.suite import DEFAULT_SUITE
 from awd.errors import InputError
+from awd.files import whole_file, write_text
 
 __all__ = ["render_report", "report_folder", "terminal_table"]
 
