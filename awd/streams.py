@@ -28,3 +28,13 @@ class Streams:
             seed = int.from_bytes(digest[:8], "big") >> 1
             self._generators[name] = torch.Generator(self.device).manual_seed(seed)
         return self._generators[name]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Where every stream drawn from so far is: bytes on CPU, by name."""
+        return {name: generator.get_state() for name, generator in self._generators.items()}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take every stream to where :meth:`state` found it."""
+        self._generators.clear()
+        for name, position in state.items():
+            self[name].set_state(position)

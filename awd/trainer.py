@@ -13,7 +13,7 @@ from torch import Tensor
 from awd.config import Config, OptimizerConfig
 from awd.corpus.batching import batchify
 from awd.corpus.text import Encoded
-from awd.engine import PLAIN, Engine
+from awd.engine import PLAIN, Engine, State
 from awd.errors import DivergedError
 from awd.evaluation import evaluate, perplexity
 from awd.model import AWDLSTM, detach
@@ -21,7 +21,7 @@ from awd.optim import NonMonotonicTrigger, Stepper
 from awd.streams import Streams
 from awd.windows import windows
 
-TRAIN, FINETUNE = "train", "finetune"
+TRAIN, FINETUNE, TEST = "train", "finetune", "test"
 _CHECK_EVERY = 100  # steps between looks for a loss that is not finite; on a GPU, where a look waits, one an epoch
 
 
@@ -80,6 +80,28 @@ class Best:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass
+class Position:
+    """How far a run is.
+
+    Attributes:
+        phase: ``train``, ``finetune``, or ``test`` once all that remains is the test.
+        epoch: epochs of the phase that have ended.
+        start: row of the training text where the next window begins; 0 between epochs.
+        state: hidden and cell state before that window, ``(batch, width)`` each.
+        losses: cross-entropy of each window of this epoch so far; ``lengths`` of the same windows.
+        seconds: this epoch has taken so far.
+    """
+
+    phase: str = TRAIN
+    epoch: int = 0
+    start: int = 0
+    state: list[State] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
 class Trainer:
     """Trains one configuration on one corpus from one seed.
 
@@ -90,6 +112,8 @@ class Trainer:
         device: where to train.
         engine: what computes the training steps.
         on_epoch: called with each epoch's record as it ends.
+        may_stop: called after every step and after every epoch, where the run may be saved
+            (:mod:`awd.checkpoint`); what it raises ends the run.
 
     Raises:
         CorpusError: a split is too short for its batch.
@@ -104,9 +128,11 @@ class Trainer:
         device: torch.device | str = "cpu",
         engine: Engine = PLAIN,
         on_epoch: Callable[[EpochRecord], None] | None = None,
+        may_stop: Callable[[], None] | None = None,
     ) -> None:
-        self.config, self.device = config, torch.device(device)
-        self.on_epoch = on_epoch or (lambda record: None)
+        self.config, self.seed, self.words = config, seed, corpus.words
+        self.device, self.engine = torch.device(device), engine
+        self.on_epoch, self.may_stop = on_epoch or (lambda record: None), may_stop or (lambda: None)
         sizes = config.training
         self.train_data = self._batches(corpus.train, sizes.batch_size, "train")
         self.valid_data = self._batches(corpus.valid, sizes.valid_batch_size, "valid")
@@ -119,52 +145,75 @@ class Trainer:
         self.model.to(self.device)
         self.best = Best()
         self.epochs: list[EpochRecord] = []
+        self.position: Position
+        self.stepper: Stepper
+        self.trigger: NonMonotonicTrigger
+        self.enter(TRAIN)
 
     def _batches(self, tokens: list[int], batch_size: int, split: str) -> Tensor:
         return batchify(torch.tensor(tokens), batch_size, split).to(self.device)
 
     def run(self) -> TrainingResult:
-        """Train, fine-tune, and evaluate the best weights on test, once.
+        """Train, fine-tune, and evaluate the best weights on test, once; goes on from :attr:`position`.
 
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        self._training_phase()
-        if self.config.finetuning.epochs:
+        if self.position.phase == TRAIN:
+            self._training_phase()
+            if self.config.finetuning.epochs:
+                self._start_finetuning()
+        if self.position.phase == FINETUNE:
             self._finetuning_phase()
+        self.position = Position(TEST)
+        self.may_stop()
         self.model.load_state_dict(self.best.weights)
         self.model.eval()
         test_ppl = perplexity(evaluate(self.model, self.test_data))
         return TrainingResult(self.best.valid_ppl, test_ppl, self.epochs, self.model)
 
-    def _training_phase(self) -> None:
+    def enter(self, phase: str) -> None:
+        """Begin a phase: its own steps, averages and criterion, on whatever weights the model has."""
         settings = self.config.optimizer
-        stepper = self._stepper(settings, settings.learning_rate)
-        trigger = NonMonotonicTrigger(settings.nonmonotone_interval)
-        for epoch in range(1, self.config.training.epochs + 1):
-            record = self._epoch(stepper, TRAIN, epoch)
-            fired = trigger.check(record.valid_ppl)
-            if fired and settings.method == "nt-asgd" and stepper.average is None:
-                stepper.start_averaging()
-            if fired and settings.method == "sgd-halving":
-                stepper.learning_rate /= 2
+        rate = settings.learning_rate
+        if phase == FINETUNE:
+            rate = self.config.finetuning.learning_rate or rate
+            settings = replace(settings, method="asgd", average_from=0)
+        self.position = Position(phase)
+        self.stepper = self._stepper(settings, rate)
+        self.trigger = NonMonotonicTrigger(settings.nonmonotone_interval)
+
+    def _training_phase(self) -> None:
+        method = self.config.optimizer.method
+        while self.position.epoch < self.config.training.epochs:
+            record = self._epoch(self.stepper, TRAIN, self.position.epoch + 1)
+            fired = self.trigger.check(record.valid_ppl)
+            if fired and method == "nt-asgd" and self.stepper.average is None:
+                self.stepper.start_averaging()
+            if fired and method == "sgd-halving":
+                self.stepper.learning_rate /= 2
+            self._epoch_ended()
+
+    def _start_finetuning(self) -> None:
+        self.model.load_state_dict(self.best.weights)
+        self.enter(FINETUNE)
 
     def _finetuning_phase(self) -> None:
-        settings = self.config.optimizer
-        self.model.load_state_dict(self.best.weights)
-        rate = self.config.finetuning.learning_rate or settings.learning_rate
-        stepper = self._stepper(replace(settings, method="asgd", average_from=0), rate)
-        trigger = NonMonotonicTrigger(settings.nonmonotone_interval)
-        for epoch in range(1, self.config.finetuning.epochs + 1):
-            record = self._epoch(stepper, FINETUNE, epoch)
-            if trigger.check(record.valid_ppl):
+        while self.position.epoch < self.config.finetuning.epochs:
+            record = self._epoch(self.stepper, FINETUNE, self.position.epoch + 1)
+            if self.trigger.check(record.valid_ppl):
                 break
+            self._epoch_ended()
+
+    def _epoch_ended(self) -> None:
+        self.position = Position(self.position.phase, self.position.epoch + 1)
+        self.may_stop()
 
     def _stepper(self, settings: OptimizerConfig, learning_rate: float) -> Stepper:
         return Stepper(self.model, settings, learning_rate, self.config.regularization.weight_decay)
 
     def _epoch(self, stepper: Stepper, phase: str, epoch: int) -> EpochRecord:
-        started = time.perf_counter()
+        started = time.perf_counter() - self.position.seconds
         train_loss, tokens = self._train_epoch(stepper, phase, epoch)
         evaluated = stepper.evaluated
         valid_ppl = perplexity(evaluate(evaluated, self.valid_data))
@@ -188,26 +237,29 @@ class Trainer:
         return record
 
     def _train_epoch(self, stepper: Stepper, phase: str, epoch: int) -> tuple[float, int]:
-        """Train on the whole text once; returns the mean cross-entropy in nats and the number of tokens."""
+        """Train on the rest of the text; returns the epoch's mean cross-entropy in nats and number of tokens."""
         self.model.train()
         rows, columns = self.train_data.shape
-        state = self.model.initial_state(columns)
-        losses: list[Tensor] = []
-        lengths: list[int] = []
-        for window in windows(rows, self.config.windows, self.streams["window lengths"]):
+        here = self.position
+        state = here.state or self.model.initial_state(columns)
+        started = time.perf_counter() - here.seconds
+        for window in windows(rows, self.config.windows, self.streams["window lengths"], here.start):
             end = window.start + window.length
             masks = self.model.draw_masks(columns, self.mask_streams)
             output = self.model(self.train_data[window.start : end], state, masks)
             state = detach(output.state)
             loss = self.model.loss(output, self.train_data[window.start + 1 : end + 1])
             stepper.step(loss.total, window.rate_scale)
-            losses.append(loss.cross_entropy.detach())
-            lengths.append(window.length)
-            if self.device.type == "cpu" and len(losses) % _CHECK_EVERY == 0:
-                self._check_finite(losses, phase, epoch)
-        self._check_finite(losses, phase, epoch)
-        total = torch.dot(torch.stack(losses).double(), torch.tensor(lengths, device=self.device).double())
-        return total.item() / sum(lengths), sum(lengths) * columns
+            here.losses.append(loss.cross_entropy.detach())
+            here.lengths.append(window.length)
+            if self.device.type == "cpu" and len(here.losses) % _CHECK_EVERY == 0:
+                self._check_finite(here.losses, phase, epoch)
+            here.start, here.state, here.seconds = end, state, time.perf_counter() - started
+            self.may_stop()
+        self._check_finite(here.losses, phase, epoch)
+        lengths = torch.tensor(here.lengths, device=self.device).double()
+        total = torch.dot(torch.stack(here.losses).double(), lengths)
+        return total.item() / sum(here.lengths), sum(here.lengths) * columns
 
     def _check_finite(self, losses: list[Tensor], phase: str, epoch: int) -> None:
         finite = torch.isfinite(torch.stack(losses)).tolist()

@@ -36,14 +36,14 @@ def draw_length(config: WindowConfig, generator: torch.Generator) -> int:
     return max(config.minimum, int(drawn))
 
 
-def windows(total: int, config: WindowConfig, generator: torch.Generator) -> Iterator[Window]:
+def windows(total: int, config: WindowConfig, generator: torch.Generator, start: int = 0) -> Iterator[Window]:
     """Cut ``total`` time steps of text into windows whose targets cover every token but the first, once each.
 
     Args:
         total: rows of the batched text; each window needs one more row than its length, for the last target.
         generator: stream of the lengths, on CPU.
+        start: where the first begins.
     """
-    start = 0
     while start < total - 1:
         drawn = draw_length(config, generator)
         yield Window(start, min(drawn, total - 1 - start), drawn / config.length)

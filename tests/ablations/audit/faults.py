@@ -292,33 +292,18 @@ def trainer(trainer_class: type[Trainer]) -> Patch:
 class RemembersTheFirstPhase(Trainer):
     """One history of the criterion for both phases."""
 
-    def run(self):
-        history: list[float] = []
-
-        class Shared(NonMonotonicTrigger):
-            def __init__(self, interval):
-                super().__init__(interval)
-                self.history = history
-
-        real, trainer_module.NonMonotonicTrigger = trainer_module.NonMonotonicTrigger, Shared
-        try:
-            return super().run()
-        finally:
-            trainer_module.NonMonotonicTrigger = real
+    def enter(self, phase):
+        earlier = self.trigger.history if phase != "train" else []
+        super().enter(phase)
+        self.trigger.history = earlier
 
 
 class FinetunesFromTheLastWeights(Trainer):
-    def _finetuning_phase(self):
+    def _start_finetuning(self):
         last = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         best, self.best = self.best, replace(self.best, weights=last)
-        real = self._epoch
-
-        def epoch(*args):
-            self.best, self._epoch = best, real
-            return real(*args)
-
-        self._epoch = epoch
-        super()._finetuning_phase()
+        super()._start_finetuning()
+        self.best = best
 
 
 class AveragesFromTheBestWeights(Trainer):

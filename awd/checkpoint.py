@@ -1,0 +1,211 @@
+"""Saving a run as it goes, and going on with it exactly where it was.
+
+A checkpoint is one safetensors file, sealed with a digest of itself (:mod:`awd.files`) and written whole; loading one
+executes nothing. The one before it is kept until a newer one is on disk, and is what a damaged one falls back to.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from awd.errors import InputError
+from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, write_sealed
+from awd.snapshot import Snapshot, identity, put, take
+from awd.trainer import Trainer
+
+_KEPT = 2
+_DIGITS = 9
+_LEAST_SECONDS = 10.0  # between two checkpoints whose interval is left open
+_SHARE = 0.01  # of the time that they may take then
+
+
+class CheckpointError(InputError):
+    """A checkpoint is of another run, or was made by another version."""
+
+
+class PausedError(Exception):
+    """The run was asked to stop and has; its checkpoint is on disk.
+
+    Args:
+        reason: as the one who asked gave it.
+    """
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How often a run is saved: after so many epochs, or so many seconds (in the middle of an epoch, too).
+
+    With neither, as often as keeps the time it takes under 1%, as measured, and at most every ten seconds.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of its own.
+
+    Args:
+        folder: made when the first is written.
+        interval: how often.
+        stop: asked after every step; a text is the reason to save the run and stop.
+        warn: told of damage and of a disk that is full; neither ends the run.
+
+    Attributes:
+        resumes: how often the run has been continued, from its start on.
+        seconds: that earlier sittings took, up to the checkpoint that was continued from.
+
+    Example::
+
+        trainer = Trainer(config, corpus, seed=1)
+        Checkpoints(Path("run-1")).follow(trainer)  # goes on from the latest checkpoint, if there is one
+        result = trainer.run()
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        interval: Interval | None = None,
+        *,
+        stop: Callable[[], str | None] = lambda: None,
+        warn: Callable[[str], None] = lambda message: warnings.warn(message, stacklevel=2),
+    ) -> None:
+        self.folder, self.interval = folder, interval or Interval()
+        self._stop, self._warn = stop, warn
+        self.resumes, self.seconds = 0, 0.0
+        self._number = 0
+        self._began = self._saved_at = time.monotonic()
+        self._saved_epochs = 0
+        self._saved: tuple[object, ...] = ()
+        self._cost = 0.0
+        self._identity: dict[str, Any] | None = None
+
+    def follow(self, trainer: Trainer) -> bool:
+        """Bring a trainer that has not begun to the latest checkpoint, and save it from there on.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            CheckpointError: it is of another configuration, corpus, seed, engine or version.
+        """
+        found = self._latest(trainer)
+        if found is not None:
+            put(trainer, found)
+            self.resumes = found.values["resumes"] + 1
+            self.seconds = found.values["elapsed"]
+        self._saved_epochs = len(trainer.epochs)
+        trainer.may_stop = lambda: self._after_step(trainer)
+        return found is not None
+
+    def save(self, trainer: Trainer) -> bool:
+        """Write a checkpoint now; returns whether it could be written."""
+        began = time.monotonic()
+        self._saved_at, self._saved_epochs = began, len(trainer.epochs)
+        snapshot = take(trainer)
+        elapsed = self.seconds + began - self._began
+        values = {**snapshot.values, "resumes": self.resumes, "elapsed": elapsed, "identity": self._of(trainer)}
+        tensors = {name: tensor.cpu() for name, tensor in snapshot.tensors.items()}
+        content = safetensors.torch.save(tensors, {"run": json.dumps(values), "seal": PLACEHOLDER})
+        try:
+            write_sealed(self._path(self._number + 1), content)
+        except OSError as error:
+            self._warn(f"{self.folder}: no checkpoint could be written ({error.strerror or error}); training goes on")
+            return False
+        self._number += 1
+        self._saved = _where(trainer)
+        for path in self._paths()[:-_KEPT]:
+            path.unlink(missing_ok=True)
+        self._cost = time.monotonic() - began
+        return True
+
+    def remove(self) -> None:
+        """Delete them all, with their folder: the run has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _after_step(self, trainer: Trainer) -> None:
+        reason = self._stop()
+        if self._due(trainer) or (reason and self._saved != _where(trainer)):
+            self.save(trainer)
+        if reason:
+            raise PausedError(reason)
+
+    def _due(self, trainer: Trainer) -> bool:
+        every, since = self.interval, time.monotonic() - self._saved_at
+        if every.epochs is not None:
+            return trainer.position.start == 0 and len(trainer.epochs) >= self._saved_epochs + every.epochs
+        if every.seconds is not None:
+            return since >= every.seconds
+        return since >= max(_LEAST_SECONDS, self._cost / _SHARE)
+
+    def _of(self, trainer: Trainer) -> dict[str, Any]:
+        if self._identity is None:
+            self._identity = identity(trainer)
+        return self._identity
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"checkpoint-{number:0{_DIGITS}}.safetensors"
+
+    def _paths(self) -> list[Path]:
+        """Oldest first."""
+        return sorted(self.folder.glob(f"checkpoint-{'[0-9]' * _DIGITS}.safetensors"))
+
+    def _latest(self, trainer: Trainer) -> Snapshot | None:
+        for leftover in self.folder.glob(".checkpoint-*.tmp"):
+            leftover.unlink(missing_ok=True)
+        paths = self._paths()
+        for path in reversed(paths):
+            try:
+                found = read_checkpoint(path)
+            except DamagedFileError as error:
+                others = "the one before it is used" if path != paths[0] else "the run starts anew"
+                self._warn(f"{error}; {others}")
+                continue
+            except OSError as error:
+                raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+            self._number = int(path.stem.rpartition("-")[2])
+            self._require_same(path, found.values["identity"], trainer)
+            return found
+        return None
+
+    def _require_same(self, path: Path, theirs: dict[str, Any], trainer: Trainer) -> None:
+        mine = self._of(trainer)
+        for key in mine:
+            if theirs.get(key) == mine[key]:
+                continue
+            what = key if key in ("config", "corpus") else f"{key} {theirs.get(key)}, not {mine[key]}"
+            raise CheckpointError(
+                f"{path}: of another {what}, and would not go on to the same numbers; delete {self.folder} to train "
+                f"this run from its start"
+            )
+
+
+def _where(trainer: Trainer) -> tuple[object, ...]:
+    here = trainer.position
+    return here.phase, here.epoch, here.start
+
+
+def read_checkpoint(path: Path) -> Snapshot:
+    """Read and verify a checkpoint.
+
+    Raises:
+        DamagedFileError: it is not, bit for bit, what was written.
+        OSError: it cannot be read.
+    """
+    content = read_sealed(path)
+    try:
+        size = int.from_bytes(content[:8], "little")
+        values = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["run"])
+        return Snapshot(safetensors.torch.load(content), values)
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise DamagedFileError(f"{path}: not a checkpoint ({error})") from None
