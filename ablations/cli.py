@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,10 +14,11 @@ from awd.errors import InputError
 
 if TYPE_CHECKING:
     from ablations.report.data import ReportData
+    from ablations.runner import Options
     from ablations.selection import Selection
     from ablations.store import Store
 
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, BAD_INPUT, PAUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 
 # a file or a pipe has no width of its own: tables are then never cut
@@ -32,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 all asked for is done, 1 some run failed, 2 wrong usage or input, 130 Ctrl-C "
-    "(what had finished is kept).",
+    epilog="Exit codes: 0 all asked for is done, 1 some run failed, 2 wrong usage or input, 3 some run is paused, "
+    "130 Ctrl-C, 143 SIGTERM (after 3, 130 and 143 the same command goes on).",
 )
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
@@ -125,6 +126,35 @@ def run(
         typer.Option("--jobs", "-j", min=1, help="Runs at a time. Default: as many as cores, each on one; 1 on a GPU."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    gpus: Annotated[
+        str | None, typer.Option("--gpus", help="Deal the runs out over these GPUs, for example 0,1; each sees one.")
+    ] = None,
+    backend: Annotated[
+        Literal["loky", "sequential", "dask"],
+        typer.Option("--backend", help="Processes of this machine, this process itself, or a Dask cluster."),
+    ] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Of --backend dask: tcp://host:8786, or a scheduler file.")
+    ] = None,
+    gpus_per_run: Annotated[
+        int, typer.Option("--gpus-per-run", min=0, help="Of --backend dask: the resource GPU that a run asks for.")
+    ] = 0,
+    checkpoint_every: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint-every", help="How often runs are saved: 5 (epochs), 10m, or auto: within 1% of the time."
+        ),
+    ] = "auto",
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Save the runs and stop after, say, 25m; call again to go on.")
+    ] = None,
+    max_restarts: Annotated[
+        int, typer.Option("--max-restarts", min=0, help="Of a run whose worker died; the last one is tried alone.")
+    ] = 3,
+    keep_weights: Annotated[
+        Literal["best", "none"],
+        typer.Option("--keep-weights", help="Of finished runs, for AWDLSTM.from_pretrained(results/weights/RUN)."),
+    ] = "best",
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
     reference: ReferenceOption = REFERENCE,
@@ -138,10 +168,14 @@ def run(
 ) -> None:
     """Train what is missing, store it, and render the report. Finished runs are never trained twice.
 
+    Ctrl-C, SIGTERM and --time-limit save what is running; the same command goes on from there, as it does after any
+    crash. Several calls on one --results folder, on any machines that share it, share the work.
+
     **Examples**
 
     * `run --all --profile smoke --results R --reports S` — the whole path in a minute
     * `run --all --seeds 1,2,3,4,5 --jobs 2` — five seeds
+    * `run --all --profile paper --dataset ptb --gpus 0,1 --jobs 4 --time-limit 23h` — two GPUs, a day at a time
     * `run --variants full,no-weight-drop --set regularization.weight_dropout=0.2`
     * `run --all --profile paper --dataset ptb --dry-run` — what it would take
     """
@@ -153,19 +187,70 @@ def run(
 
         print_plan(selection, _store(results), stdout, force=force, retry_failed=retry_failed)
         return
-    selection = selection.resolved()
+    options = _options(
+        selection=selection.resolved(),
+        jobs=jobs,
+        gpus=gpus,
+        force=force,
+        retry_failed=retry_failed,
+        audit=not no_audit,
+        backend=backend,
+        scheduler=scheduler,
+        gpus_per_run=gpus_per_run,
+        max_restarts=max_restarts,
+        checkpoint_every=checkpoint_every,
+        time_limit=time_limit,
+        keep_weights=keep_weights == "best",
+    )
+    _run(selection.resolved(), options, results, reports, reference)
+
+
+def _run(selection: Selection, options: Options, results: Path, reports: Path, reference: Path) -> None:
     try:
-        all_done = _train(selection, results, jobs, force, retry_failed, audit=not no_audit)
+        statuses, stopped = _train(selection, options, results)
     except KeyboardInterrupt:
-        _say("interrupted: what had finished is kept, and the same command goes on with the rest")
+        _say("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
+    if stopped in ("Ctrl-C", "SIGTERM"):
+        _say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
+        raise typer.Exit(INTERRUPTED if stopped == "Ctrl-C" else TERMINATED)
     data = _collect(selection, results, reference, other_seeds=True)
     if (data.runs["status"] == "done").any():
         _render(data, results, reports)
         _show(data, results)
-    if not all_done:
-        stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
-        raise typer.Exit(SOME_FAILED)
+    if statuses <= {"done"}:
+        return
+    if stopped or statuses <= {"done", "paused"}:
+        stderr.print("paused: some runs are not done; the same command goes on", markup=False)
+        raise typer.Exit(PAUSED)
+    stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
+    raise typer.Exit(SOME_FAILED)
+
+
+def _options(
+    selection: Selection,
+    jobs: int | None,
+    gpus: str | None,
+    checkpoint_every: str,
+    time_limit: str | None,
+    **given: Any,
+) -> Options:
+    from ablations.gpus import parse_gpus
+    from ablations.runner import Options
+    from ablations.stopping import parse_duration, parse_interval
+    from awd.device import resolve_device
+
+    if gpus is not None and selection.device != "auto":
+        raise InputError(f"--gpus {gpus} and --device {selection.device}: one of the two")
+    return Options(
+        jobs=jobs,
+        device=resolve_device(selection.device),
+        data_dir=selection.data_dir,
+        gpus=() if gpus is None else parse_gpus(gpus),
+        interval=parse_interval(checkpoint_every),
+        time_limit=None if time_limit is None else parse_duration(time_limit, "--time-limit"),
+        **given,
+    )
 
 
 @app.command()
@@ -327,31 +412,21 @@ def _store(results: Path) -> Store:
     return Store(results)
 
 
-def _train(
-    selection: Selection,
-    results: Path,
-    jobs: int | None,
-    force: bool,
-    retry_failed: bool,
-    *,
-    audit: bool,
-) -> bool:
-    """Train what is missing; returns whether all that was asked for is done."""
+def _train(selection: Selection, options: Options, results: Path) -> tuple[set[str], str | None]:
+    """Train what is missing; returns the statuses there are in the end, and why it stopped early, if it did."""
     from ablations.plan import Corpus
-    from ablations.runner import Options, run_plan
+    from ablations.runner import run_plan
     from ablations.selection import require_fit
-    from awd.device import resolve_device
 
-    resolved = resolve_device(selection.device)
     texts = selection.texts(_say)
     require_fit(selection, texts)
     corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
-    options = Options(jobs, resolved, selection.data_dir, force, retry_failed, audit)
     plan = selection.plan(corpora)
-    summaries = run_plan(plan, _store(results), options, stderr)
-    statuses = _store(results).statuses()
-    all_recorded = all(statuses.get(spec.run_id) == "done" for spec in plan)
-    return all_recorded and all(summary.status == "done" for summary in summaries)
+    outcome = run_plan(plan, _store(results), options, stderr)
+    recorded = _store(results).statuses()
+    # a run may have failed now and keep the result it had
+    now = {summary.status for summary in outcome.summaries}
+    return now | {recorded.get(spec.run_id, "missing") for spec in plan}, outcome.stopped
 
 
 def _collect(selection: Selection, results: Path, reference: Path, other_seeds: bool) -> ReportData:

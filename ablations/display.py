@@ -79,7 +79,10 @@ class Display:
             outcome = f"valid {summary.valid_ppl:.2f}  test {summary.test_ppl:.2f}"
         else:
             outcome = f"{summary.status}: {(summary.error or '').splitlines()[-1]}"
-        self.say(f"{count} {spec.title}: {outcome}  ({clock(summary.seconds)})")
+        by_another = ", by another caller" if summary.by_another else ""
+        for warning in summary.warnings:
+            self.say(f"{spec.title}: {warning}")
+        self.say(f"{count} {spec.title}: {outcome}  ({clock(summary.seconds)}{by_another})")
 
     def say(self, line: str) -> None:
         """A line above the bars, or a plain one."""
@@ -92,7 +95,7 @@ class Display:
             running = [(spec, now) for spec in self.specs if (now := self.progress.read(spec.run_id))]
             for spec, now in running:
                 self._show(spec, now, plain)
-            done = len(self.finished) + sum(now.epoch / now.epochs for _, now in running)
+            done = len(self.finished) + sum(now.done / now.epochs for _, now in running)
             share, elapsed = min(1.0, done / max(1, len(self.specs))), time.monotonic() - started
             self.bars.update(self.whole, detail=f"{clock(elapsed / share - elapsed)} left" if share else "")
             if plain:
@@ -106,6 +109,6 @@ class Display:
                 return
             if spec.run_id not in self.tasks:
                 self.tasks[spec.run_id] = self.bars.add_task(spec.title, total=now.epochs, detail=detail)
-            self.bars.update(self.tasks[spec.run_id], completed=now.epoch, detail=detail)
+            self.bars.update(self.tasks[spec.run_id], completed=now.done, detail=detail)
         if plain:
             self.say(f"      {spec.title}: epoch {now.epoch}/{now.epochs}, {detail}")

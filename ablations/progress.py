@@ -15,26 +15,41 @@ class Progress:
 
     Attributes:
         run_id: of the run.
-        pid: process that trains it.
-        phase: ``train`` or ``finetune``.
-        epoch: epochs done, over both phases.
+        pid: process that trains it, on ``host``.
         epochs: most epochs it can take.
+        phase: ``train``, ``finetune`` or ``test``.
+        epoch: epochs done, over both phases.
+        share: of the current epoch's text that is done.
         valid_ppl: latest validation perplexity; ``None`` before the first.
-        seconds: training time so far.
+        seconds: training time so far, earlier sittings included.
+        tokens: trained on in it.
     """
 
     run_id: str
     pid: int
-    phase: str
-    epoch: int
+    host: str
     epochs: int
-    valid_ppl: float | None
-    seconds: float
+    phase: str = "train"
+    epoch: int = 0
+    share: float = 0.0
+    valid_ppl: float | None = None
+    seconds: float = 0.0
+    tokens: int = 0
+
+    @property
+    def done(self) -> float:
+        """Epochs done, the current one's part included."""
+        return min(self.epoch + self.share, self.epochs)
 
     @property
     def seconds_left(self) -> float | None:
         """Estimate of what remains, from the mean epoch so far."""
-        return self.seconds / self.epoch * (self.epochs - self.epoch) if self.epoch else None
+        return self.seconds / self.done * (self.epochs - self.done) if self.done else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Training speed so far; ``None`` before the first step."""
+        return self.tokens / self.seconds if self.seconds else None
 
 
 class ProgressFolder:

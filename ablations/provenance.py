@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import socket
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import awd
@@ -48,6 +50,21 @@ def collect_provenance() -> Provenance:
     )
 
 
+def on_this_machine(provenance: Provenance) -> Provenance:
+    """The same code on the machine that trains, which on a cluster is another than the one that asked."""
+    return replace(
+        provenance,
+        host=_host(),
+        python_version=platform.python_version(),
+        torch_version=importlib.metadata.version("torch"),
+    )
+
+
+def host_name() -> str:
+    """What this machine is called, in messages and file names."""
+    return socket.gethostname() or "localhost"
+
+
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=20)
@@ -56,6 +73,7 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+@cache
 def _host() -> str:
     return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
 

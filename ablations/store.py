@@ -1,7 +1,11 @@
-"""Results as parquet: a shard of epochs and, as the commit mark, a shard of one row for each run."""
+"""Results as parquet: a shard of epochs and, as the commit mark, a shard of one row for each run.
+
+Shards are sealed (:mod:`awd.files`), since parquet itself does not notice every changed bit.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from awd.errors import InputError
-from awd.files import whole_file
+from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, write_sealed
 
-DONE, FAILED, DIVERGED = "done", "failed", "diverged"
+DONE, FAILED, DIVERGED, PAUSED = "done", "failed", "diverged", "paused"
+
+_PROBE_BYTES = 1 << 18  # more than the shards of a run take
+_RUNS, _EPOCHS = "runs", "epochs"
 
 # explicit, so that a column that is null in one shard and text in the next still reads as one table
 RUN_SCHEMA = pa.schema(
@@ -35,6 +42,7 @@ RUN_SCHEMA = pa.schema(
         ("averaging_started", pa.int64()),
         ("parameters", pa.int64()),
         ("seconds", pa.float64()),
+        ("resumes", pa.int64()),  # from a checkpoint
         ("tokens_per_second", pa.float64()),
         ("device", pa.string()),
         ("engine", pa.string()),
@@ -68,6 +76,10 @@ class StoreError(InputError):
     """A results folder cannot be written, or holds a file that cannot be read."""
 
 
+class DamagedShardError(StoreError):
+    """A shard is not, bit for bit, what was written, or was never a result."""
+
+
 class Store:
     """A results folder.
 
@@ -77,18 +89,18 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.runs_folder, self.epochs_folder = root / "runs", root / "epochs"
+        self.runs_folder, self.epochs_folder = root / _RUNS, root / _EPOCHS
 
     def require_writable(self) -> None:
-        """Fail now rather than after the first run.
+        """Fail now rather than after a run: there is a place for a result.
 
         Raises:
-            StoreError: nothing can be written there.
+            StoreError: nothing can be written there, or the disk is full.
         """
         try:
-            with whole_file(self.root / "probe") as probe:
-                probe.touch()
-            (self.root / "probe").unlink()
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as probe:
+                probe.write(bytes(_PROBE_BYTES))
         except OSError as error:
             raise StoreError(f"{self.root}: results cannot be written there ({error.strerror})") from None
 
@@ -96,10 +108,11 @@ class Store:
         """Store a run: its epochs first, then its row, whose presence says that the run is recorded.
 
         Returns:
-            Whether it was: a run that failed never replaces one that is done.
+            Whether it was: a run that is not done never replaces one that is. A damaged row is replaced by any.
 
         Raises:
-            StoreError: the disk is full or the folder not writable; nothing half-written is left.
+            StoreError: the disk is full or the folder not writable; nothing half-written is left, and a shard that
+                could not be written is the earlier one.
         """
         name = f"{row['run_id']}.parquet"
         if row["status"] != DONE and self._is_done(self.runs_folder / name):
@@ -109,11 +122,30 @@ class Store:
         return True
 
     def _is_done(self, path: Path) -> bool:
-        return path.is_file() and _read_shard(path, RUN_SCHEMA)["status"].to_pylist() == [DONE]
+        try:
+            return path.is_file() and _read_shard(path, RUN_SCHEMA)["status"].to_pylist() == [DONE]
+        except DamagedShardError:
+            return False
 
     def statuses(self) -> dict[str, str]:
         """Status of every recorded run, by its id."""
         return dict(self.runs()[["run_id", "status"]].itertuples(index=False, name=None))
+
+    def finished(self) -> dict[str, str]:
+        """When every recorded run was, by its id."""
+        return dict(self.runs()[["run_id", "finished_at"]].itertuples(index=False, name=None))
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """The row of a run; ``None`` if it is not recorded.
+
+        Raises:
+            StoreError: the shard cannot be read.
+        """
+        path = self.runs_folder / f"{run_id}.parquet"
+        if not path.is_file():
+            return None
+        row: dict[str, Any] = _read_shard(path, RUN_SCHEMA).to_pylist()[0]
+        return row
 
     def runs(self) -> pd.DataFrame:
         """Every recorded run, a row each, sorted by id; no rows where there is no folder.
@@ -134,11 +166,20 @@ class Store:
 
 
 def _write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    content = _to_parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
     try:
-        with whole_file(path) as temporary:
-            pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), temporary)
+        write_sealed(path, content)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _to_parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        writer.write_table(table)
+        # in the footer, after all values, those in its statistics too; not in the schema, which stands there twice
+        writer.add_key_value_metadata({"seal": PLACEHOLDER})
+    return sink.getvalue().to_pybytes()
 
 
 def _read_shards(paths: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
@@ -148,17 +189,25 @@ def _read_shards(paths: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
 
 def _read_shard(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        # one file, not a data set: no folder names become columns
-        table = pq.ParquetFile(path).read()
-        if "run_id" not in table.column_names:
-            raise ValueError("it has no column run_id")
-        for field in schema:
-            if field.name not in table.column_names:  # written before the schema had it
-                table = table.append_column(field, pa.nulls(len(table), field.type))
-        return table.select(schema.names).cast(schema)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"{path}: cannot be read as a result ({reason}); if it is damaged, delete it and run again: only this "
-            f"run is trained anew"
-        ) from None
+        return _from_parquet(read_sealed(path), schema)
+    except OSError as error:
+        kind, reason = StoreError, error.strerror or str(error)
+    except (DamagedFileError, ValueError, pa.ArrowException) as error:
+        kind, reason = DamagedShardError, str(error).removeprefix(f"{path}: ").partition("\n")[0]
+    # epochs alone are not missed: it is the row that says that a run need not be trained
+    row = "" if path.parent.name == _RUNS else f" and {path.parents[1] / _RUNS / path.name}"
+    raise kind(
+        f"{path}: cannot be read as a result ({reason}); if it is damaged, delete it{row} and run again: only this run "
+        f"is trained anew"
+    )
+
+
+def _from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:
+    # one file, not a data set: no folder names become columns
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
+    if "run_id" not in table.column_names:
+        raise ValueError("it has no column run_id")
+    for field in schema:
+        if field.name not in table.column_names:  # written before the schema had it
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names).cast(schema)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from awd.checkpoint import Checkpoints, Interval
     from awd.config import (
         Config,
         CorpusConfig,
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
     from awd.evaluation import evaluate, perplexity
     from awd.model import AWDLSTM, detach
     from awd.optim import NonMonotonicTrigger, Stepper
+    from awd.pretrained import Pretrained, load_pretrained, save_pretrained
     from awd.streams import Streams
     from awd.trainer import Trainer, TrainingResult
 
 # found on first use, so that reading a configuration does not import torch
 _HOME = {
+    "Checkpoints": "checkpoint",
+    "Interval": "checkpoint",
+    "Pretrained": "pretrained",
+    "load_pretrained": "pretrained",
+    "save_pretrained": "pretrained",
     "Config": "config",
     "CorpusConfig": "config",
     "FinetuningConfig": "config",
@@ -55,13 +62,16 @@ _HOME = {
 
 __all__ = [
     "AWDLSTM",
+    "Checkpoints",
     "Config",
     "CorpusConfig",
     "FastEngine",
     "FinetuningConfig",
+    "Interval",
     "ModelConfig",
     "NonMonotonicTrigger",
     "OptimizerConfig",
+    "Pretrained",
     "RegularizationConfig",
     "Stepper",
     "Streams",
@@ -74,8 +84,10 @@ __all__ = [
     "encode",
     "evaluate",
     "load_corpus",
+    "load_pretrained",
     "make_engine",
     "perplexity",
+    "save_pretrained",
 ]
 
 

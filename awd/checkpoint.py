@@ -10,7 +10,8 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class CheckpointError(InputError):
 
 
 class PausedError(Exception):
-    """The run was asked to stop and has; its checkpoint is on disk.
+    """The run was asked to stop and has; its checkpoint is on disk, unless a warning said why it could not be written.
 
     Args:
         reason: as the one who asked gave it.
@@ -62,7 +63,7 @@ class Checkpoints:
         warn: told of damage and of a disk that is full; neither ends the run.
 
     Attributes:
-        resumes: how often the run has been continued, from its start on.
+        resumes: how often the run has been continued, from its start on; sittings that saved nothing do not count.
         seconds: that earlier sittings took, up to the checkpoint that was continued from.
 
     Example::
@@ -87,7 +88,7 @@ class Checkpoints:
         self._began = self._saved_at = time.monotonic()
         self._saved_epochs = 0
         self._saved: tuple[object, ...] = ()
-        self._cost = 0.0
+        self._cost, self._failure = 0.0, ""
         self._identity: dict[str, Any] | None = None
 
     def follow(self, trainer: Trainer) -> bool:
@@ -104,12 +105,13 @@ class Checkpoints:
             put(trainer, found)
             self.resumes = found.values["resumes"] + 1
             self.seconds = found.values["elapsed"]
+            self._saved = _where(trainer)
         self._saved_epochs = len(trainer.epochs)
         trainer.may_stop = lambda: self._after_step(trainer)
         return found is not None
 
     def save(self, trainer: Trainer) -> bool:
-        """Write a checkpoint now; returns whether it could be written."""
+        """Write a checkpoint now; returns whether it could be written. A reason why not is told once in a row."""
         began = time.monotonic()
         self._saved_at, self._saved_epochs = began, len(trainer.epochs)
         snapshot = take(trainer)
@@ -117,21 +119,30 @@ class Checkpoints:
         values = {**snapshot.values, "resumes": self.resumes, "elapsed": elapsed, "identity": self._of(trainer)}
         tensors = {name: tensor.cpu() for name, tensor in snapshot.tensors.items()}
         content = safetensors.torch.save(tensors, {"run": json.dumps(values), "seal": PLACEHOLDER})
-        try:
-            write_sealed(self._path(self._number + 1), content)
-        except OSError as error:
-            self._warn(f"{self.folder}: no checkpoint could be written ({error.strerror or error}); training goes on")
-            return False
-        self._number += 1
-        self._saved = _where(trainer)
-        for path in self._paths()[:-_KEPT]:
-            path.unlink(missing_ok=True)
+        failure = self._write(content)
+        if failure and failure != self._failure:
+            self._warn(f"{self.folder}: no checkpoint could be written ({failure}); the run is not saved meanwhile")
+        self._failure = failure
+        if not failure:
+            self._saved = _where(trainer)
         self._cost = time.monotonic() - began
-        return True
+        return not failure
 
     def remove(self) -> None:
         """Delete them all, with their folder: the run has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, content: bytes) -> str:
+        """Write the next file and remove those it replaces; returns why it could not be written."""
+        try:
+            write_sealed(self._path(self._number + 1), content)
+        except OSError as error:
+            return error.strerror or str(error)
+        self._number += 1
+        # by number: damaged ones, passed over when the run began, may have higher ones
+        kept = [self._path(self._number - back) for back in range(_KEPT)]
+        _remove(path for path in self._paths() if path not in kept)
+        return ""
 
     def _after_step(self, trainer: Trainer) -> None:
         reason = self._stop()
@@ -161,8 +172,7 @@ class Checkpoints:
         return sorted(self.folder.glob(f"checkpoint-{'[0-9]' * _DIGITS}.safetensors"))
 
     def _latest(self, trainer: Trainer) -> Snapshot | None:
-        for leftover in self.folder.glob(".checkpoint-*.tmp"):
-            leftover.unlink(missing_ok=True)
+        _remove(self.folder.glob(".checkpoint-*.tmp"))
         paths = self._paths()
         for path in reversed(paths):
             try:
@@ -179,15 +189,30 @@ class Checkpoints:
         return None
 
     def _require_same(self, path: Path, theirs: dict[str, Any], trainer: Trainer) -> None:
-        mine = self._of(trainer)
-        for key in mine:
-            if theirs.get(key) == mine[key]:
-                continue
-            what = key if key in ("config", "corpus") else f"{key} {theirs.get(key)}, not {mine[key]}"
+        difference = _difference(theirs, self._of(trainer))
+        if difference is not None:
             raise CheckpointError(
-                f"{path}: of another {what}, and would not go on to the same numbers; delete {self.folder} to train "
-                f"this run from its start"
+                f"{path}: of another {difference}, and would not go on to the same numbers; delete {self.folder} to "
+                f"train this run from its start"
             )
+
+
+def _difference(theirs: Any, mine: Any, key: str = "") -> str | None:
+    """The first value that is not the same, named by its key."""
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        names = {**theirs, **mine}
+        nested = (_difference(theirs.get(name), mine.get(name), f"{key}.{name}" if key else name) for name in names)
+        return next((difference for difference in nested if difference is not None), None)
+    if theirs == mine:
+        return None
+    return key if key == "corpus" else f"{key} {theirs}, not {mine}"
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    # one that stays does no harm, and is no reason to end a run
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _where(trainer: Trainer) -> tuple[object, ...]:
@@ -206,6 +231,7 @@ def read_checkpoint(path: Path) -> Snapshot:
     try:
         size = int.from_bytes(content[:8], "little")
         values = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["run"])
+        values["identity"]["format"]  # whatever else changes, this stays where it is
         return Snapshot(safetensors.torch.load(content), values)
-    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise DamagedFileError(f"{path}: not a checkpoint ({error})") from None

@@ -6,7 +6,8 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from awd.errors import InputError
@@ -15,7 +16,9 @@ _MARK = b"sha256 of this file:"
 _UNSEALED = b"0" * 64
 
 PLACEHOLDER = (_MARK + _UNSEALED).decode()
-"""Text that a file must hold once, in a place where its format takes text, so that it can be sealed."""
+"""Text that a file must hold where its format takes text, after any text of others: there it is sealed."""
+
+_DIGITS = 12  # of the name of a temporary, hexadecimal
 
 
 class DamagedFileError(InputError):
@@ -31,25 +34,30 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # not a process's number: another node may have the same
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:_DIGITS]}.tmp")
     try:
         yield temporary
         with temporary.open("r+b") as file:  # Windows syncs writable files only
             os.fsync(file.fileno())
         temporary.replace(path)
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _sync_folder(folder: Path) -> None:
+    # the file is in its place by now: a folder that may not be read, or a file system that syncs none, is no failure
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)  # Windows opens no folders
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove temporaries of ``path`` that a killed process left; only for who alone may write it."""
-    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+    for temporary in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * _DIGITS}.tmp"):
         temporary.unlink(missing_ok=True)
 
 
@@ -60,16 +68,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Write a file whole, with the digest of all its bytes in the place of :data:`PLACEHOLDER`.
+    """Write a file whole, with the digest of all its bytes in the place of the last :data:`PLACEHOLDER`.
 
     The format's own readers still read it; :func:`read_sealed` notices if a single bit has changed since.
 
     Raises:
         OSError: the disk is full, or the folder not writable; what was there before is untouched.
+        ValueError: the content has no placeholder, or text after it that :func:`read_sealed` would take for the seal.
     """
     start = content.rfind(PLACEHOLDER.encode())
-    if start < 0:
-        raise ValueError(f"{path}: the content has no placeholder for its seal")
+    if start < 0 or start != content.rfind(_MARK):
+        raise ValueError(f"{path}: the content has no placeholder for its seal, or a beginning of one after it")
     start += len(_MARK)
     view = memoryview(content)
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -86,9 +95,11 @@ def read_sealed(path: Path) -> bytes:
         OSError: the file cannot be read.
     """
     content = path.read_bytes()
-    start = content.rfind(_MARK) + len(_MARK)
-    found = content[start : start + len(_UNSEALED)]
-    if start < len(_MARK) or found != _digest(memoryview(content), start):
+    mark = content.rfind(_MARK)
+    if mark < 0:
+        raise DamagedFileError(f"{path}: damaged, or never sealed: no digest in its {len(content)} bytes")
+    start = mark + len(_MARK)
+    if content[start : start + len(_UNSEALED)] != _digest(memoryview(content), start):
         raise DamagedFileError(f"{path}: damaged: its {len(content)} bytes do not match the digest written with them")
     return content
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,30 @@ class AWDLSTM(nn.Module):
         if self.model_config.tie_weights:
             self.decoder.weight = self.embedding.weight
         self.reset_parameters(streams)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path | str, *, device: torch.device | str = "cpu", engine: Engine = PLAIN
+    ) -> AWDLSTM:
+        """The network that :func:`awd.pretrained.save_pretrained` wrote to a folder, in evaluation mode; its
+        vocabulary and configuration come with it from :func:`awd.pretrained.load_pretrained`.
+
+        Args:
+            folder: wherever it lies now.
+            device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+            engine: what computes training steps, should it be trained on.
+
+        Raises:
+            InputError: something is missing, damaged or unknown, or there is no such device; names the file.
+
+        Example::
+
+            model = AWDLSTM.from_pretrained("run-1/best")
+            output = model(tokens, model.initial_state(batch_size=1))       # tokens: (time, batch) of ids
+        """
+        from awd.pretrained import load_pretrained
+
+        return load_pretrained(folder, device=device, engine=engine).model
 
     @torch.no_grad()
     def reset_parameters(self, streams: Streams | None = None) -> None:

@@ -33,6 +33,7 @@ def identity(trainer: Trainer) -> dict[str, Any]:
     """What must be the same for a run to go on to the same numbers; plain values."""
     text = hashlib.sha256("\n".join(trainer.words).encode())
     for split in (trainer.train_data, trainer.valid_data, trainer.test_data):
+        text.update(f"{tuple(split.shape)}".encode())  # else rows could move from one to the next
         text.update(split.cpu().numpy().tobytes())
     return {
         "format": _FORMAT,
@@ -80,7 +81,7 @@ def take(trainer: Trainer) -> Snapshot:
 
 
 def put(trainer: Trainer, snapshot: Snapshot) -> None:
-    """Bring a new trainer, of the same identity, to where the snapshot was taken."""
+    """Bring a new trainer, of the same identity, to where the snapshot was taken; the snapshot stays as it is."""
     tensors, values = snapshot.tensors, snapshot.values
     _load(trainer.model, tensors, "model")
     phase = values["phase"]
@@ -94,14 +95,18 @@ def put(trainer: Trainer, snapshot: Snapshot) -> None:
         weights = {name: best[first].to(trainer.device) for name, first in _aliases(trainer.model).items()}
         trainer.best = Best(values["best_valid_ppl"], weights)
     trainer.epochs = [EpochRecord(**record) for record in values["epochs"]]
-    hidden, cell = (_part(tensors, part) for part in ("hidden", "cell"))
+    # copies: what a product gives may depend on how its operands are aligned, and a file does not see to that
+    hidden, cell = (
+        {name: tensor.to(trainer.device, copy=True) for name, tensor in _part(tensors, part).items()}
+        for part in ("hidden", "cell")
+    )
     trainer.position = Position(
         phase,
         values["epoch"],
         values["start"],
-        [(hidden[str(i)].to(trainer.device), cell[str(i)].to(trainer.device)) for i in range(len(hidden))],
+        [(hidden[str(i)], cell[str(i)]) for i in range(len(hidden))],
         list(tensors["losses"].to(trainer.device).unbind()) if "losses" in tensors else [],
-        values["lengths"],
+        list(values["lengths"]),
         values["seconds"],
     )
 
@@ -110,7 +115,7 @@ def _restore_steps(trainer: Trainer, snapshot: Snapshot) -> None:
     stepper, values = trainer.stepper, snapshot.values
     stepper.learning_rate = values["learning_rate"]
     stepper.steps, stepper.averaged_steps = values["steps"], values["averaged_steps"]
-    trainer.trigger.history = values["criterion"]
+    trainer.trigger.history = list(values["criterion"])
     if values["averaging"]:
         stepper.start_averaging()
         assert stepper.average is not None
@@ -119,7 +124,7 @@ def _restore_steps(trainer: Trainer, snapshot: Snapshot) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _part(snapshot.tensors, "optimizer").items():
         index, _, key = name.partition("/")
-        moments.setdefault(int(index), {})[key] = tensor
+        moments.setdefault(int(index), {})[key] = tensor.clone()
     stepper.optimizer.load_state_dict({**stepper.optimizer.state_dict(), "state": moments})
 
 
