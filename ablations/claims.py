@@ -176,6 +176,9 @@ class Claim:
     def guard(self) -> Iterator[None]:
         """Hold the folder's lock, with the claim ours: nobody can take it over before the block has ended.
 
+        For writing a result and nothing else: everybody waits meanwhile, and claims taken or released inside by the
+        same thread wait in vain.
+
         Raises:
             ClaimLostError: the claim is another's, or its file gone; :attr:`lost` is true from then on.
             StoreError: the lock is not to be had, or the claim cannot be read.
