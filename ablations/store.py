@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from awd.errors import InputError
-from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, write_sealed
+from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, remove_leftovers, write_sealed
 
 DONE, FAILED, DIVERGED, PAUSED = "done", "failed", "diverged", "paused"
 
@@ -120,6 +120,11 @@ class Store:
         _write_shard(self.epochs_folder / name, epochs, EPOCH_SCHEMA)
         _write_shard(self.runs_folder / name, [row], RUN_SCHEMA)
         return True
+
+    def remove_leftovers(self, run_id: str) -> None:
+        """Remove what a process left that was killed while it wrote this run; for who has claimed it."""
+        for folder in (self.runs_folder, self.epochs_folder):
+            remove_leftovers(folder / f"{run_id}.parquet")
 
     def _is_done(self, path: Path) -> bool:
         try:

@@ -124,6 +124,8 @@ def execute(job: Job) -> Summary:
         return Summary(run_id, CLAIMED, str(error), None, None, 0.0)
     except StoreError as error:
         return Summary(run_id, UNSTORED, str(error), None, None, 0.0)
+    except Exception as error:  # never let out: it would end the call that carries all the runs
+        return Summary(run_id, UNSTORED, f"not stored: {_trace(error)}", None, None, 0.0)
     finally:
         if has_lost_its_parent(job.parent_pid):
             os._exit(1)  # nobody will hand it another run, or end it
@@ -160,6 +162,7 @@ class _Run:
         job = self.job
         store, progress = Store(job.results), ProgressFolder(job.results)
         store.require_writable()
+        store.remove_leftovers(job.spec.run_id)
         device = _prepare_process(job)
         watch = Watch(progress, job.invocation, job.parent_pid, self.claim, job.spec)
         try:
@@ -206,8 +209,7 @@ class _Run:
         except InputError as error:
             return {"status": FAILED, "error": str(error)}
         except Exception as error:  # a run's failure is a result, and never stops the others
-            trace = "".join(traceback.format_exception(error, limit=-4)).strip()
-            return {"status": FAILED, "error": _memory_advice(error) or trace}
+            return {"status": FAILED, "error": _memory_advice(error) or _trace(error)}
 
     def _train(self, watch: Watch, device: str) -> dict[str, Any]:
         from awd.checkpoint import Checkpoints
@@ -291,6 +293,11 @@ def _listen_to_signals(parent_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, lambda *_: Watch.stop_this_process("SIGTERM"))
+
+
+def _trace(error: Exception) -> str:
+    trace = "".join(traceback.format_exception(error, limit=-4)).strip()
+    return trace.encode(errors="replace").decode()  # parquet holds no lone surrogates, which file names may have
 
 
 def _memory_advice(error: Exception) -> str | None:

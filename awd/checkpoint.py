@@ -26,8 +26,8 @@ from awd.trainer import Trainer
 
 _KEPT = 2
 _DIGITS = 9
-_LEAST_SECONDS = 10.0  # between two checkpoints whose interval is left open
-_SHARE = 0.01  # of the time that they may take then
+LEAST_SECONDS = 10.0  # between two checkpoints whose interval is left open
+SHARE = 0.01  # of the time that they may take then
 
 
 class CheckpointError(InputError):
@@ -157,7 +157,7 @@ class Checkpoints:
             return trainer.position.start == 0 and len(trainer.epochs) >= self._saved_epochs + every.epochs
         if every.seconds is not None:
             return since >= every.seconds
-        return since >= max(_LEAST_SECONDS, self._cost / _SHARE)
+        return since >= max(LEAST_SECONDS, self._cost / SHARE)
 
     def _of(self, trainer: Trainer) -> dict[str, Any]:
         if self._identity is None:

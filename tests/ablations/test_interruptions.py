@@ -1,0 +1,176 @@
+"""Whatever ends a sweep, calling it again gives the numbers of one that nobody disturbed: real signals, real kills."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablations.store import Store
+from awd.checkpoint import read_checkpoint
+from tests.ablations.conftest import write_corpus, write_profile
+from tests.ablations.sweeps import (
+    Sweep,
+    assert_equal_to_the_bit,
+    kill_a_worker,
+    numbers,
+    running,
+    wait_for,
+)
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("interruptions")
+    write_profile(made / "tiny.yaml")
+    write_corpus(made / "own-text")
+    return made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> pd.DataFrame:
+    sweep = Sweep(folder, "--results", "undisturbed", "--jobs", 2)
+    code, errors = sweep.end()
+    assert code == 0, errors
+    return numbers(folder / "undisturbed")
+
+
+@pytest.fixture
+def results(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    path = folder / re.sub(r"\W", "-", request.node.name)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def kill_workers(folder: Path, results: Path, kills: int, seed: int) -> str:
+    draw = random.Random(seed)
+    sweep = Sweep(folder, "--results", results, "--jobs", 2, "--checkpoint-every", 1, "--max-restarts", 30)
+    done = 0
+    while done < kills and sweep.process.poll() is None:
+        wait_for(lambda: running(results, epochs=0) or sweep.process.poll() is not None)
+        time.sleep(draw.uniform(0, 2))
+        done += kill_a_worker(results, draw.choice)
+    code, errors = sweep.end(900)
+    assert code == 0, errors
+    assert done == kills, f"the sweep ended after {done} kills"
+    return errors
+
+
+def test_killed_workers_do_not_change_a_bit(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
+    errors = kill_workers(folder, results, kills=3, seed=1)
+    assert "a worker died (signal 9; out of memory?) while" in errors
+    assert_equal_to_the_bit(results, undisturbed)
+
+
+@pytest.mark.slow
+def test_twenty_killed_workers_do_not_change_a_bit(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
+    kill_workers(folder, results, kills=20, seed=2)
+    assert_equal_to_the_bit(results, undisturbed)
+    assert Store(results).runs()["resumes"].sum() > 0
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_caller_is_called_again(folder: Path, results: Path, undisturbed: pd.DataFrame, kills: int) -> None:
+    draw = random.Random(kills)
+    for _ in range(kills):
+        sweep = Sweep(folder, "--results", results, "--jobs", 2, "--checkpoint-every", 1)
+        wait_for(lambda sweep=sweep: running(results, epochs=0) or sweep.process.poll() is not None)
+        time.sleep(draw.uniform(0, 1.5))
+        sweep.process.kill()
+        sweep.process.wait()
+        # its workers notice, save their runs, and end
+        wait_for(lambda sweep=sweep: not sweep.processes(), 30)
+    code, errors = Sweep(folder, "--results", results, "--jobs", 2).end()
+    assert code == 0, errors
+    assert_equal_to_the_bit(results, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM to all, as Slurm does"])
+def test_a_signal_pauses_and_the_same_command_goes_on(
+    folder: Path, results: Path, undisturbed: pd.DataFrame, number: int
+) -> None:
+    sweep = Sweep(folder, "--results", results, "--jobs", 2)
+    wait_for(lambda: running(results))
+    sweep.signal_group(number)
+    code, errors = sweep.end(60)
+    assert code == (130 if number == signal.SIGINT else 143), errors
+    assert "the same command goes on" in errors
+    assert not sweep.processes()
+    runs = Store(results).runs()
+    assert (runs["status"] == "paused").any()
+    assert runs.loc[runs["status"] == "paused", "test_ppl"].isna().all(), "the test is for finished runs"
+    for path in results.glob("checkpoints/*/*"):
+        read_checkpoint(path)
+    code, errors = Sweep(folder, "--results", results, "--jobs", 2).end()
+    assert code == 0, errors
+    assert_equal_to_the_bit(results, undisturbed)
+    assert Store(results).runs()["resumes"].sum() > 0
+
+
+def test_a_second_ctrl_c_stops_at_once(folder: Path, results: Path) -> None:
+    sweep = Sweep(folder, "--results", results, "--jobs", 2)
+    wait_for(lambda: running(results))
+    stopped = [int(str(entry["pid"])) for entry in running(results)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)  # so that the first press cannot be obeyed
+    try:
+        sweep.signal_group(signal.SIGINT)
+        time.sleep(1)
+        assert sweep.process.poll() is None
+        sweep.signal_group(signal.SIGINT)
+        code, errors = sweep.end(30)
+        assert code == 130, errors
+        wait_for(lambda: not sweep.processes(), 20)
+    finally:
+        sweep.kill_all()
+
+
+def test_a_time_limit_pauses_until_all_is_done(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
+    code, errors = Sweep(folder, "--results", results, "--jobs", 2, "--time-limit", "8s").end()
+    assert code == 3, errors
+    assert "paused: some runs are not done; the same command goes on" in errors
+    code, errors = Sweep(folder, "--results", results, "--jobs", 2).end()
+    assert code == 0, errors
+    assert_equal_to_the_bit(results, undisturbed)
+
+
+@pytest.mark.parametrize("callers", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_callers_share_a_folder(folder: Path, results: Path, undisturbed: pd.DataFrame, callers: int) -> None:
+    sweeps = [Sweep(folder, "--results", results, "--jobs", 1) for _ in range(callers)]
+    ends = [sweep.end() for sweep in sweeps]
+    assert [code for code, _ in ends] == [0] * callers, ends
+    lines = [line for _, errors in ends for line in errors.splitlines() if re.match(r"\[\d+/\d+\]", line)]
+    assert len(lines) == 9 * callers, "each caller hears of every run"
+    own = [line for line in lines if "by another caller" not in line]
+    assert len(own) == 9, "each run was trained once"
+    assert_equal_to_the_bit(results, undisturbed)
+
+
+def test_a_moved_folder_and_a_damaged_checkpoint_do_not_matter(
+    folder: Path, results: Path, undisturbed: pd.DataFrame
+) -> None:
+    sweep = Sweep(folder, "--results", results, "--jobs", 2, "--checkpoint-every", 1)
+    wait_for(lambda: running(results, epochs=3))
+    sweep.signal_group(signal.SIGINT)
+    assert sweep.end(60)[0] == 130
+    moved = results.rename(results.with_name("moved"))
+    newest = [sorted(run.iterdir())[-1] for run in (moved / "checkpoints").iterdir()]
+    for path in newest:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    code, errors = Sweep(folder, "--results", moved, "--jobs", 2).end()
+    assert code == 0, errors
+    assert errors.count("damaged") == len(newest) > 0
+    assert_equal_to_the_bit(moved, undisturbed)
+    moved.rename(results)
