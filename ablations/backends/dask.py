@@ -13,7 +13,7 @@ from ablations.backends.backend import Backend, WorkerDiedError
 from ablations.worker import Job, Summary, execute
 from awd.errors import InputError
 
-_WAIT_SECONDS = 60  # for the scheduler, and for its first worker
+WAIT_SECONDS = 60  # for the scheduler, and for its first worker
 
 
 class Dask(Backend):
@@ -24,7 +24,7 @@ class Dask(Backend):
         gpus_per_run: of the resource ``GPU`` that each worker was started with; 0 asks for none.
 
     Raises:
-        InputError: Dask is not installed.
+        InputError: Dask is not installed, no scheduler answers, or its workers have no such GPUs.
     """
 
     name = "dask"
@@ -36,14 +36,21 @@ class Dask(Backend):
             raise InputError("--backend dask: Dask is not installed; pip install 'awd-ablations[cluster]'") from None
         self.scheduler, self.gpus_per_run = scheduler, gpus_per_run
         with self._client() as client:
-            self.at_once = max(1, sum(client.nthreads().values()))
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        self.at_once = max(1, sum(worker["nthreads"] for worker in workers))
+        # Dask would wait for such a worker for ever; where there is none at all yet, some may still come
+        if gpus_per_run and workers and not any(w["resources"].get("GPU", 0) >= gpus_per_run for w in workers):
+            raise InputError(
+                f"--gpus-per-run {gpus_per_run}: no worker there declares the resource GPU={gpus_per_run}; start them "
+                f"with `dask worker ... --nthreads 1 --resources GPU={gpus_per_run}`"
+            )
 
     def train(self, jobs: Iterable[Job], at_once: int) -> Iterator[Summary]:
         """See :meth:`Backend.train`."""
         from distributed import KilledWorker
 
         with self._client() as client:
-            settings: dict[str, Any] = {"client": client, "wait_for_workers_timeout": _WAIT_SECONDS}
+            settings: dict[str, Any] = {"client": client, "wait_for_workers_timeout": WAIT_SECONDS}
             if self.gpus_per_run:
                 settings["resources"] = {"GPU": self.gpus_per_run}
             # all are handed in, but for a last try alone: the queue is what makes a cluster grow
@@ -60,7 +67,7 @@ class Dask(Backend):
                     ) from None
                 except TimeoutError:
                     raise InputError(
-                        f"--scheduler {self.scheduler}: no worker has joined it in {_WAIT_SECONDS} s; start some with "
+                        f"--scheduler {self.scheduler}: no worker has joined it in {WAIT_SECONDS} s; start some with "
                         f"`dask worker {self.scheduler} --nthreads 1`"
                     ) from None
 
@@ -71,7 +78,7 @@ class Dask(Backend):
         is_file = Path(self.scheduler).is_file()
         where = {"scheduler_file": self.scheduler} if is_file else {"address": self.scheduler}
         try:
-            client = Client(**where, timeout=_WAIT_SECONDS, set_as_default=False)
+            client = Client(**where, timeout=WAIT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"--scheduler {self.scheduler}: no Dask scheduler answers there ({error})") from None
         with client:
