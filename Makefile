@@ -24,4 +24,4 @@ format:
 
 # the published runs and their report; runs that are there are kept
 reference:
-	$(PYTHON) run_ablations.py --all --profile demo --keep-weights none --results results/reference --reports reports/reference
+	$(PYTHON) run_ablations.py --all --profile demo --engine fast --precision fp32 --keep-weights none --results results/reference --reports reports/reference

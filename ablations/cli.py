@@ -5,11 +5,27 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
+from ablations.options import (
+    DataDirOption,
+    DatasetOption,
+    EngineOption,
+    PrecisionOption,
+    ProfileOption,
+    ReferenceOption,
+    ReportsOption,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    SuiteOption,
+    VariantsOption,
+    make_options,
+    make_selection,
+)
 from awd.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,50 +52,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all asked for is done, 1 some run failed, 2 wrong usage or input, 3 some run is paused, "
     "130 Ctrl-C, 143 SIGTERM (after 3, 130 and 143 the same command goes on).",
 )
-
-SuiteOption = Annotated[str, typer.Option("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
-ProfileOption = Annotated[str, typer.Option("--profile", help="At which scale: a name (see `list`) or a .yaml file.")]
-DatasetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        help="python-docs, ptb, wikitext-2, or a folder with train, valid and test files. Repeatable. "
-        "Default: the profile's.",
-    ),
-]
-VariantsOption = Annotated[str | None, typer.Option("--variants", help="Only these, for example full,no-weight-drop.")]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Default: the profile's.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a field in every run, for example model.hidden_size=600. Repeatable."),
-]
-EngineOption = Annotated[
-    Literal["auto", "torch", "fast"],
-    typer.Option(
-        "--engine",
-        help="What computes training steps: fast, or PyTorch's own kernels (torch). auto is fast; where "
-        "runs are only looked at, whatever is recorded.",
-    ),
-]
-PrecisionOption = Annotated[
-    Literal["auto", "fp32", "bf16"],
-    typer.Option(
-        "--precision",
-        help="What matrix products multiply in training; weights, sums and evaluation are always fp32. "
-        "auto is bf16 where the processor has instructions for it.",
-    ),
-]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
-ReferenceOption = Annotated[
-    Path, typer.Option("--reference", help="Results set beside yours; the published ones by default.")
-]
-DataDirOption = Annotated[
-    Path | None,
-    typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -181,13 +153,13 @@ def run(
     """
     if every == (variants is not None):
         raise InputError("say what to run: either --all, or --variants with names from `list`")
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision, device)
+    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision, device)
     if dry_run:
         from ablations.overview import print_plan
 
-        print_plan(selection, _store(results), stdout, force=force, retry_failed=retry_failed)
+        print_plan(selection, _store(results), stdout, force=force, retry_failed=retry_failed, jobs=jobs)
         return
-    options = _options(
+    options = make_options(
         selection=selection.resolved(),
         jobs=jobs,
         gpus=gpus,
@@ -227,32 +199,6 @@ def _run(selection: Selection, options: Options, results: Path, reports: Path, r
     raise typer.Exit(SOME_FAILED)
 
 
-def _options(
-    selection: Selection,
-    jobs: int | None,
-    gpus: str | None,
-    checkpoint_every: str,
-    time_limit: str | None,
-    **given: Any,
-) -> Options:
-    from ablations.gpus import parse_gpus
-    from ablations.runner import Options
-    from ablations.stopping import parse_duration, parse_interval
-    from awd.device import resolve_device
-
-    if gpus is not None and selection.device != "auto":
-        raise InputError(f"--gpus {gpus} and --device {selection.device}: one of the two")
-    return Options(
-        jobs=jobs,
-        device=resolve_device(selection.device),
-        data_dir=selection.data_dir,
-        gpus=() if gpus is None else parse_gpus(gpus),
-        interval=parse_interval(checkpoint_every),
-        time_limit=None if time_limit is None else parse_duration(time_limit, "--time-limit"),
-        **given,
-    )
-
-
 @app.command()
 def audit(
     suite: SuiteOption = "table5",
@@ -274,7 +220,7 @@ def audit(
     """
     from ablations.audit.sweep import audit_selection
 
-    selection = _select(suite, profile, dataset, variants, None, settings, data_dir, engine, precision, "cpu")
+    selection = make_selection(suite, profile, dataset, variants, None, settings, data_dir, engine, precision, "cpu")
     if not audit_selection(selection, stdout, stderr):
         raise typer.Exit(SOME_FAILED)
 
@@ -298,7 +244,7 @@ def report(
 
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
+    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     _render(_collect(selection, results, reference, other_seeds=seeds is None), results, reports)
 
 
@@ -320,7 +266,7 @@ def compare(
 
     **Example**: `compare --results results/reference` shows the published runs.
     """
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
+    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     _show(_collect(selection, results, reference, other_seeds=seeds is None), results)
 
 
@@ -344,12 +290,22 @@ def status(
     precision: PrecisionOption = "auto",
     results: ResultsOption = Path("results"),
     data_dir: DataDirOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until every run is done, failed or diverged; Ctrl-C ends it.")
+    ] = False,
 ) -> None:
-    """Say which runs are done, failed or missing. Exit code 1 unless all are done."""
-    from ablations.overview import print_status
+    """Say which runs are done, running, paused, failed or missing, and what remains. Exit code 1 unless all are done.
 
-    selection = _select(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    if not print_status(selection, _store(results), stdout):
+    Works from any machine that sees the results folder, whoever trains the runs.
+    """
+    from ablations.status import print_status
+
+    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
+    try:
+        all_done = print_status(selection, _store(results), stdout, watch=watch)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if not all_done:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -387,23 +343,6 @@ def main() -> NoReturn:
 
 def _say(message: str) -> None:
     stderr.print(message, markup=False, highlight=False)
-
-
-def _select(
-    suite: str,
-    profile: str,
-    dataset: list[str] | None,
-    variants: str | None,
-    seeds: str | None,
-    settings: list[str] | None,
-    data_dir: Path | None,
-    engine: str,
-    precision: str,
-    device: str = "auto",
-) -> Selection:
-    from ablations.selection import select
-
-    return select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir, engine, precision, device)
 
 
 def _store(results: Path) -> Store:

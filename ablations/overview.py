@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -11,24 +11,34 @@ from rich.table import Table
 
 from ablations.plan import RunSpec
 from ablations.profile import load_profile
-from ablations.report.collect import as_recorded
 from ablations.selection import Selection
-from ablations.store import DONE, Store
+from ablations.store import Store
 from ablations.suite import load_suite, named_files
 from awd.corpus import DATASETS, load_corpus
 from awd.corpus.batching import predicted_tokens
 from awd.corpus.text import SPLITS, Text, encode
+from awd.device import resolve_device
 
 MISSING = "missing"
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a run takes: ``parameters``, training ``tokens`` an epoch, and ``most_epochs``."""
+    """What a run takes.
+
+    Attributes:
+        parameters: of the model.
+        tokens: trained on in an epoch.
+        most_epochs: of both phases.
+        vocabulary: words.
+        splits: tokens of each split.
+    """
 
     parameters: int
     tokens: int
     most_epochs: int
+    vocabulary: int
+    splits: Mapping[str, int]
 
 
 def sizes(plan: Sequence[RunSpec], selection: Selection) -> dict[str, Size]:
@@ -39,7 +49,7 @@ def sizes(plan: Sequence[RunSpec], selection: Selection) -> dict[str, Size]:
     """
     from awd.model import count_parameters
 
-    found: dict[tuple[str, int | None], tuple[int, int]] = {}
+    found: dict[tuple[str, int | None], tuple[int, Mapping[str, int]]] = {}
     result = {}
     for spec in plan:
         key = (spec.source, spec.config.corpus.train_tokens)
@@ -49,62 +59,83 @@ def sizes(plan: Sequence[RunSpec], selection: Selection) -> dict[str, Size]:
         training = spec.config.training
         result[spec.run_id] = Size(
             count_parameters(vocabulary, spec.config.model),
-            predicted_tokens(tokens, training.batch_size),
+            predicted_tokens(tokens["train"], training.batch_size),
             training.epochs + spec.config.finetuning.epochs,
+            vocabulary,
+            tokens,
         )
     return result
 
 
-def _vocabulary_and_tokens(spec: RunSpec, selection: Selection) -> tuple[int, int]:
+def _vocabulary_and_tokens(spec: RunSpec, selection: Selection) -> tuple[int, Mapping[str, int]]:
     cut = spec.config.corpus.train_tokens
     known = DATASETS.get(spec.source)
     if cut is None and known is not None and known.vocabulary is not None:
-        return known.vocabulary, known.tokens["train"]
+        return known.vocabulary, known.tokens
     encoded = encode(load_corpus(spec.source, data_dir=selection.data_dir, download=False), cut)
-    return len(encoded.words), len(encoded.train)
+    return len(encoded.words), {split: len(getattr(encoded, split)) for split in SPLITS}
 
 
-def print_plan(selection: Selection, store: Store, console: Console, *, force: bool, retry_failed: bool) -> None:
-    """The runs of a plan with their sizes, and what of it would be trained."""
-    from ablations.runner import remaining
+def print_plan(
+    selection: Selection,
+    store: Store,
+    console: Console,
+    *,
+    force: bool,
+    retry_failed: bool,
+    jobs: int | None = None,
+    messages: Console | None = None,
+) -> None:
+    """The runs of a plan with their sizes, what of it would be trained, and the hours it would take on this machine.
+
+    Args:
+        jobs: runs at a time; ``None`` is one for each core this process may use, or one on a GPU.
+        messages: where to show that steps are being timed; standard error by default.
+
+    Raises:
+        CorpusError: a corpus that must be looked at is not at hand, or too short for a batch.
+        InputError: a run does not fit into memory.
+    """
+    from ablations.estimate import estimate
+    from ablations.runner import Options, remaining
 
     plan = selection.plan(selection.corpora())
     statuses, taken = store.statuses(), sizes(plan, selection)
+    device = resolve_device(selection.device)
+    left = remaining(plan, store, force=force, retry_failed=retry_failed)
+    estimates = estimate(left, taken, device, messages or Console(stderr=True))
     table = _table(_title(selection), "data set", "variant", "seed")
-    for heading in ("parameters", "tokens\nan epoch", "epochs,\nat most", "tokens,\nat most"):
+    for heading in ("parameters", "tokens\nan epoch", "epochs,\nat most", "tokens,\nat most", "hours,\nat most"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("status")
     for spec in plan:
-        size = taken[spec.run_id]
+        size, expected = taken[spec.run_id], estimates.get(spec.run_id)
         numbers = (size.parameters, size.tokens, size.most_epochs, size.tokens * size.most_epochs)
+        hours = "-" if expected is None else _hours(expected.seconds)
         status = statuses.get(spec.run_id, MISSING)
-        table.add_row(spec.dataset, spec.variant, str(spec.seed), *(f"{n:,}" for n in numbers), status)
+        table.add_row(spec.dataset, spec.variant, str(spec.seed), *(f"{n:,}" for n in numbers), hours, status)
     console.print(table)
-    left = {spec.run_id for spec in remaining(plan, store, force=force, retry_failed=retry_failed)}
-    tokens = sum(taken[run_id].tokens * taken[run_id].most_epochs for run_id in left)
-    console.print(f"{len(plan)} runs, {len(left)} to train: at most {tokens:,} tokens. Dry run: nothing was written.")
+    tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
+    seconds = [expected.seconds for expected in estimates.values()]
+    needed = f"at most {tokens:,} tokens{_needed_hours(seconds, jobs or Options(None, device).at_once)}"
+    line = f"{len(plan)} runs, {len(left)} to train: {needed}. Dry run: nothing was written."
+    console.print(line, soft_wrap=True)
 
 
-def print_status(selection: Selection, store: Store, console: Console) -> bool:
-    """Which runs are done, failed or missing; returns whether all are done."""
-    stored = store.runs()
-    plan = as_recorded(selection, stored).plan(selection.corpora())
-    recorded = {str(row["run_id"]): row for row in stored.to_dict("records")}
-    table = _table(_title(selection), "run", "data set", "variant", "seed", "status", "valid", "test", "why")
-    counts: dict[str, int] = {}
-    for spec in plan:
-        row = recorded.get(spec.run_id)
-        status = MISSING if row is None else str(row["status"])
-        counts[status] = counts.get(status, 0) + 1
-        numbers, why = ["", ""], ""
-        if row is not None and status == DONE:
-            numbers = [f"{row[column]:.2f}" for column in ("valid_ppl", "test_ppl")]
-        elif row is not None:
-            why = str(row["error"]).splitlines()[-1]
-        table.add_row(spec.run_id[:8], spec.dataset, spec.variant, str(spec.seed), status, *numbers, why)
-    console.print(table)
-    console.print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
-    return counts.keys() <= {DONE}
+def _needed_hours(seconds: Sequence[float], jobs: int) -> str:
+    if not seconds:
+        return ""
+    # however many at a time, the longest has its own time
+    together = "" if jobs == 1 else f", {_hours(max(sum(seconds) / jobs, *seconds))} with {jobs} at a time"
+    why = "at most: fine-tuning usually stops earlier; from timed steps on this machine"
+    return f", about {_hours(sum(seconds))} hours one after another{together} ({why})"
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    if hours >= 10:
+        return f"{hours:,.0f}"
+    return f"{hours:.2g}" if hours >= 0.001 else "<0.001"
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.store import DIVERGED, DONE, FAILED
+from ablations.store import DIVERGED, DONE, FAILED, PAUSED
 
 SPLITS = ("valid", "test")
 CONFIDENCE = 0.95
@@ -25,11 +25,12 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a data set and variant, in the order of ``runs``: ``dataset, variant``; ``planned`` runs; ``n`` of them
-        finished; ``failed``, ``diverged`` and ``missing`` (not recorded) ones; ``valid_mean, valid_sd, test_mean,
-        test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of); ``parameters``.
+        finished; ``failed``, ``diverged``, ``paused`` and ``missing`` (not recorded) ones; ``valid_mean, valid_sd,
+        test_mean, test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of); ``parameters``.
     """
     runs = runs.assign(
-        **{status: runs["status"].eq(status) for status in (DONE, FAILED, DIVERGED)}, missing=runs["status"].isna()
+        **{status: runs["status"].eq(status) for status in (DONE, FAILED, DIVERGED, PAUSED)},
+        missing=runs["status"].isna(),
     )
     groups = runs.groupby(KEYS, sort=False)
     counts = groups.agg(
@@ -37,6 +38,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         n=(DONE, "sum"),
         failed=(FAILED, "sum"),
         diverged=(DIVERGED, "sum"),
+        paused=(PAUSED, "sum"),
         missing=("missing", "sum"),
     )
     done = runs[runs[DONE]].groupby(KEYS, sort=False)

@@ -52,7 +52,7 @@ class Watched:
     """
 
     runs: pd.DataFrame
-    memory: pd.DataFrame
+    memory: list[dict[str, int]]
     first: float
     last: float
 
@@ -81,7 +81,7 @@ def runner(
             raise InputError(f"--configs: {unknown('configuration', name, CONFIGURATIONS)}")
     about = machine()
     watched = sweep(runs)
-    rows = watched.memory.assign(part="memory").to_dict("records")
+    rows: list[dict[str, Any]] = [{"part": "memory", **look} for look in watched.memory]
     a_run = (watched.last - watched.first) / (runs - 1)
     rows += [{"part": "sweep", "runs": runs, "seconds": a_run, "training": watched.runs["training"].median()}]
     for name in chosen:
@@ -122,7 +122,7 @@ def sweep(runs: int) -> Watched:
         return Watched(stored, memory, min(ends), max(ends))
 
 
-def _watch(process: psutil.Popen, folder: Path) -> tuple[pd.DataFrame, list[float]]:
+def _watch(process: psutil.Popen, folder: Path) -> tuple[list[dict[str, int]], list[float]]:
     """The parent's memory until it ends, and when each shard was written, by the clock of the files."""
     looks = []
     ends: dict[Path, float] = {}
@@ -135,7 +135,7 @@ def _watch(process: psutil.Popen, folder: Path) -> tuple[pd.DataFrame, list[floa
         except psutil.NoSuchProcess:
             break
         time.sleep(_LOOK_SECONDS)
-    return pd.DataFrame(looks), list(ends.values())
+    return looks, list(ends.values())
 
 
 def saving(name: str, count: int) -> list[dict[str, Any]]:
@@ -194,8 +194,8 @@ def render(frame: pd.DataFrame) -> str:
         f"# What the runner adds: {runs} very short runs, one at a time\n\n"
         f"A run took {swept['seconds']:.3f} s, {swept['training']:.3f} s of them training and validation: the runner "
         f"adds {swept['seconds'] - swept['training']:.3f} s a run.\n\n"
-        f"Memory of the parent: {quarter.iloc[0] / mebi:.1f} MiB when a quarter was done, {end.median() / mebi:.1f} MiB "
-        f"at the end: {(end.median() - quarter.iloc[0]) / (0.75 * runs) / 1024:+.1f} KiB a run.\n\n"
+        f"Memory of the parent: {quarter.iloc[0] / mebi:.1f} MiB when a quarter was done, {end.median() / mebi:.1f} "
+        f"MiB at the end: {(end.median() - quarter.iloc[0]) / (0.75 * runs) / 1024:+.1f} KiB a run.\n\n"
         f"Checkpoints of a run with averages and best weights, and how often `--checkpoint-every auto` writes one:\n\n"
         f"{table}\n\nMedians. Regenerate with `python -m benchmarks.runner --save`.\n"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,17 +51,22 @@ class Pass:
     dropped: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
+    def shown(self) -> Tensor:
+        """Where the output's dropout can be read off, ``(time, batch, width)``: elsewhere a zero hides it."""
+        return self.raw != 0
+
+    @property
     def output_factors(self) -> Tensor:
-        """The output's dropout, elementwise; 1 where a zero hides it."""
-        return torch.where(self.raw == 0, 1.0, self.dropped / self.raw).double()
+        """The output's dropout, elementwise; 1 where it is not shown."""
+        return torch.where(self.shown, self.dropped / self.raw, 1.0).double()
 
 
 @dataclass(frozen=True)
 class Recurrent:
-    """What one window's gradient says of one recurrent matrix.
+    """What one window's gradients say of one recurrent matrix.
 
     Attributes:
-        zero: where the gradient is exactly zero; ``None`` if there is no gradient at all.
+        zero: where they are exactly zero, whatever is differentiated; ``None`` if there is no gradient at all.
         visible: where it could have been other than zero: the unit fed from did something, the unit fed counted.
     """
 
@@ -209,13 +214,34 @@ class Observer:
     def _stepping(self, model: nn.Module) -> None:
         window = self.windows[-1]
         p = self.config.regularization.weight_dropout
+        zero = self._without_gradient(model)
         for index, seen in enumerate(window.seen.layers):
-            gradient, bias = (self._arrived.get(f"layers.{index}.{name}") for name in ("weight_hh", "bias_hh"))
-            window.recurrent.append(_recurrent(seen, gradient, bias, p))
+            bias = self._arrived.get(f"layers.{index}.bias_hh")
+            window.recurrent.append(_recurrent(seen, zero.get(f"layers.{index}.weight_hh"), bias, p))
         if not self.kernel_errors["train"] and all(recurrent.visible.all() for recurrent in window.recurrent):
             self._compare_kernels(model, window.seen, window.recurrent, "train")
         if self.nudge is None and any(recurrent.visible.any() for recurrent in window.recurrent):
             self.nudge = self._nudged(model, window)
+
+    def _without_gradient(self, model: nn.Module) -> dict[str, Tensor]:
+        """Where the recurrent matrices that got a gradient have none, whatever is differentiated.
+
+        A gradient is a sum over time, and rounded numbers may add up to exactly zero: that of a kept weight does once
+        in some thousand times where torch adds in bfloat16, as on processors for which oneDNN has no bfloat16. So
+        outputs summed with random weights are differentiated too, until one more sum finds nothing that was missed.
+        """
+        zero = {name: gradient == 0 for name, gradient in self._arrived.items() if name.endswith("weight_hh")}
+        matrices = [model.get_parameter(name) for name in zero]
+        draws = torch.Generator().manual_seed(0)
+        left, before = _count(zero), None
+        while left and left != before:
+            with torch.enable_grad():
+                raw = self._again().raw
+            along = torch.randn(raw.shape, generator=draws).to(raw)
+            gradients = torch.autograd.grad(raw, matrices, along, allow_unused=True, materialize_grads=True)
+            zero = {name: where & (new == 0) for (name, where), new in zip(zero.items(), gradients, strict=True)}
+            left, before = _count(zero), left
+        return zero
 
     def _compare_kernels(self, model: nn.Module, seen: Pass, found: list[Recurrent] | None, phase: str) -> None:
         """How far every layer's outputs are from an LSTM written out, with the weights it should have used."""
@@ -249,21 +275,28 @@ class Observer:
     @torch.no_grad()
     def _replayed(self, matrices: list[nn.Parameter], places: Sequence[Tensor | None]) -> tuple[Tensor, float]:
         """The last window once more, with recurrent weights nudged at the given places: outputs and loss."""
-        inputs, named, state = self._call
         saved = [matrix.clone() for matrix in matrices]
         for matrix, where in zip(matrices, places, strict=True):
             if where is not None:
                 matrix.add_(where.to(matrix.dtype), alpha=_NUDGE)
+        output = self._again()
+        targets = self.text[self.position - len(output.raw) + 1 : self.position + 1]
         self._muted = True
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)
-            output = self.trainer.model(*inputs, **named)
-        targets = self.text[self.position - len(inputs[0]) + 1 : self.position + 1]
         value = self.trainer.model.loss(output, targets).cross_entropy.item()
         self._muted = False
         for matrix, values in zip(matrices, saved, strict=True):
             matrix.copy_(values)
         return output.raw, value
+
+    def _again(self) -> Output:
+        """The last window once more, with the same masks."""
+        inputs, named, state = self._call
+        self._muted = True
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)
+            output: Output = self.trainer.model(*inputs, **named)
+        self._muted = False
+        return output
 
     def _epoch_ended(self, record: EpochRecord) -> None:
         self.lengths.append([len(window.seen.tokens) for window in self.windows if window.epoch == self.epoch])
@@ -276,13 +309,16 @@ class Observer:
         self.epoch, self.position = self.epoch + 1, 0
 
 
-def _recurrent(seen: LayerPass, gradient: Tensor | None, bias: Tensor | None, p: float) -> Recurrent:
+def _count(places: Mapping[str, Tensor]) -> int:
+    return sum(int(where.sum()) for where in places.values())
+
+
+def _recurrent(seen: LayerPass, zero: Tensor | None, bias: Tensor | None, p: float) -> Recurrent:
     fed_from = (torch.cat([seen.hidden[None], seen.outputs[:-1]]) != 0).flatten(0, 1).any(dim=0)
     # a gate whose bias has no gradient did not count in this window, whatever was dropped
     counted = torch.ones(4 * len(fed_from), dtype=torch.bool) if bias is None else bias != 0
-    if gradient is None:
+    if zero is None:
         return Recurrent(None, counted[:, None] & fed_from[None])
-    zero = gradient == 0
     if p ** int(fed_from.sum()) < _CHANCE:
         # nor did one without any gradient at all, where dropping a whole row by chance is out of the question
         counted = counted & ~zero[:, fed_from].all(dim=1)

@@ -25,7 +25,7 @@ _ERRORS = 6  # standard errors besides
 
 def softmax_cell(windows: Sequence[Window], precision: Precision) -> Cell:
     """Cross-entropy and its gradient are those of all words' raw vectors: embedding dropout stays in the look-up."""
-    off = max(_relative(window.gradients["reported"], window.gradients["own"]) for window in windows)
+    off = max(_off(window) for window in windows)
     reported, own = (fmean(getattr(window, name) for window in windows) for name in ("cross_entropy", "own"))
     seen = off <= _ROUNDING[precision]
     sees = "all" if seen else f"off by {off:.1g}"
@@ -38,8 +38,10 @@ def softmax_cell(windows: Sequence[Window], precision: Precision) -> Cell:
     )
 
 
-def _relative(measured: Tensor, expected: Tensor) -> float:
-    return ((measured - expected).norm() / expected.norm().clamp_min(1e-30)).item()
+def _off(window: Window) -> float:
+    """Relative difference of the cross-entropy's gradients; where the dropout is not shown, the own one is a guess."""
+    reported, own = (window.gradients[name][window.seen.shown] for name in ("reported", "own"))
+    return ((reported - own).norm() / own.norm().clamp_min(1e-30)).item()
 
 
 def penalty_cells(windows: Sequence[Window], strengths: RegularizationConfig) -> list[Cell]:
@@ -80,16 +82,18 @@ def fit(windows: Sequence[Window]) -> dict[str, tuple[float, float]]:
     """Strength of each penalty and its largest likely error, by least squares on what was differentiated.
 
     The gradient of the total less that of the cross-entropy is a sum of the penalties' gradients, each times its
-    strength. Penalties on the wrong one of raw and dropped output are fitted too, where the two differ.
+    strength. Penalties on the wrong one of raw and dropped output are fitted too, where the two differ. Elements whose
+    dropout is not shown are left out.
     """
     columns: dict[str, list[Tensor]] = {}
     penalties = []
     for window in windows:
+        shown = window.seen.shown
         found = plain.penalty_gradients(window.seen.raw, window.seen.output_factors)
         rest = window.gradients.get("total", window.gradients["reported"]) - window.gradients["reported"]
-        penalties.append(rest.flatten())
+        penalties.append(rest[shown])
         for name in ("AR", "TAR", "AR, undropped", "TAR, dropped"):
-            columns.setdefault(name, []).append(found.get(name, torch.zeros_like(rest)).flatten())
+            columns.setdefault(name, []).append(found.get(name, torch.zeros_like(rest))[shown])
     joined = {name: torch.cat(parts) for name, parts in columns.items()}
     joined = {name: column for name, column in joined.items() if column.any()}
     for name, alternative in (("AR", "AR, undropped"), ("TAR", "TAR, dropped")):

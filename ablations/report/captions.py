@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from ablations.report.data import ReportData
 from ablations.report.formats import number, one_line, plural
 from ablations.report.frame import comparable, dataset_title, published_dataset
 from ablations.statistics import rank_correlations
-from ablations.store import DIVERGED, DONE, FAILED
+from ablations.store import DIVERGED, DONE, FAILED, PAUSED
+from awd.config import config_from_dict
 
 MOST_LISTED = 20
 SPLIT_TITLES = {"valid": "validation", "test": "test"}
@@ -65,6 +68,7 @@ def unfinished(data: ReportData, dataset: str) -> str:
     counts = {
         "failed": int(status.eq(FAILED).sum()),
         "diverged": int(status.eq(DIVERGED).sum()),
+        "paused": int(status.eq(PAUSED).sum()),
         "missing": int(status.isna().sum()),
     }
     finished = f"{int(status.eq(DONE).sum())} of {plural(len(status), 'run')} finished"
@@ -135,6 +139,18 @@ def failures(data: ReportData) -> list[str]:
         reason = f": {error[-1]}" if error else ""
         lines.append(f"{run.dataset} {run.variant} seed {run.seed}: {run.status}{reason}")
     return _and_more(lines, len(bad))
+
+
+def paused(data: ReportData) -> list[str]:
+    """A line for each paused run: how far it came, and its best validation so far, which is in no mean."""
+    runs = data.runs[data.runs["status"].eq(PAUSED)]
+    lines = []
+    for run in runs.head(MOST_LISTED).to_dict("records"):
+        best = "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {run['valid_ppl']:.2f}"
+        config = config_from_dict(json.loads(run["config"]), "a recorded run")
+        epochs = f"{run['epochs']:.0f} of at most {config.training.epochs + config.finetuning.epochs} epochs"
+        lines.append(f"{run['dataset']} {run['variant']} seed {run['seed']}: paused after {epochs}{best}")
+    return _and_more(lines, len(runs))
 
 
 def stale(data: ReportData) -> list[str]:

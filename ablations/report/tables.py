@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ablations.report.captions import caption, failures, short_caption, stale
+from ablations.report.captions import caption, failures, paused, short_caption, stale
 from ablations.report.data import ReportData
 from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, one_line, percent
 from ablations.report.frame import comparable, comparison_frame, dataset_title
@@ -61,6 +61,8 @@ def markdown_page(data: ReportData) -> str:
         parts.append(_bullets(sentences))
     if failures(data):
         parts += ["Runs that ended without a result:", _bullets(map(markdown, failures(data)))]
+    if paused(data):
+        parts += ["Runs that are not finished, and in no mean:", _bullets(map(markdown, paused(data)))]
     if stale(data):
         heading, *lines = map(markdown, stale(data))
         parts += [heading, _bullets(lines)]
@@ -159,7 +161,9 @@ def _published_columns(rows: pd.DataFrame, absolute: bool) -> dict[str, Cell]:
 
 
 def _finished(row: Any) -> str:
-    others = [f"{getattr(row, name)} {name}" for name in ("failed", "diverged", "missing") if getattr(row, name)]
+    others = [
+        f"{getattr(row, name)} {name}" for name in ("failed", "diverged", "paused", "missing") if getattr(row, name)
+    ]
     return f"{row.n} ({', '.join(others)})" if others else str(row.n)
 
 

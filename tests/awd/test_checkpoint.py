@@ -1,7 +1,8 @@
-"""Checkpoints on disk: whatever becomes of a file, a process or a disk, a run ends with the same numbers or says why."""
+"""Checkpoints on disk: whatever becomes of a file, a process or a disk, a run ends with the same numbers or says so."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from awd.checkpoint import CheckpointError, Checkpoints, Interval, PausedError, 
 from awd.config import override
 from awd.engine import FastEngine, TorchEngine
 from awd.files import PLACEHOLDER, DamagedFileError, write_sealed
-from awd.snapshot import Snapshot
 from awd.trainer import TEST, TRAIN, EpochRecord, Trainer
 from tests.awd.resuming import (
     BOTH_PHASES,
@@ -178,7 +178,7 @@ class TestStopping:
         reasons = iter([None, None, "the sky is falling"])
         trainer = trainer_of()
         Checkpoints(tmp_path, NEVER, stop=lambda: next(reasons)).follow(trainer)
-        with pytest.raises(PausedError, match="^the sky is falling$"):
+        with pytest.raises(PausedError, match=r"^the sky is falling$"):
             trainer.run()
         assert numbers(tmp_path) == [1]
         assert where(checkpoints_in(tmp_path)[0]) == ("train", 0, trainer.position.start)
@@ -646,9 +646,8 @@ def train_on_a_small_disk(disk: Path) -> None:
     filler = disk / "filler"
 
     def fill() -> None:
-        with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            file.writelines(itertools.repeat(bytes(4096)))
 
     train_on_a_disk_that_fills(disk / "run", fill, filler.unlink)
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ablations.report.data import ReportData
 from ablations.report.figures.style import GREY, INK, OURS, PAPER, heading, new_figure, wrapped
-from ablations.store import DIVERGED, DONE
+from ablations.store import DIVERGED, DONE, PAUSED
 
 _COLUMNS = 2
 _TITLE = 30  # characters that fit above a panel
@@ -122,7 +122,7 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
     for started in runs["averaging_started"].dropna():
         axes.axvline(started + 0.5, ymax=0.12, color=PAPER, linewidth=0.9, label="averaging")
     if epochs.empty:
-        reason = "missing" if runs["status"].isna().all() else "failed"
+        reason = "missing" if runs["status"].isna().all() else "paused" if runs["status"].eq(PAUSED).any() else "failed"
         axes.annotate(reason, (0.5, 0.8), xycoords="axes fraction", ha="center", color=GREY, style="italic", fontsize=6)
 
 

@@ -94,7 +94,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, places: dict[str, int]) -> None:
 
 
 def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
-    reason = next((name for name in ("diverged", "failed") if row[name]), "missing")
+    reason = next((name for name in ("diverged", "failed", "paused") if row[name]), "missing")
     text = reason if row["n"] == 0 else "no pair"
     axes.annotate(
         text, (0, place), xytext=(3, 0), textcoords="offset points", va="center", color=GREY, style="italic", fontsize=6

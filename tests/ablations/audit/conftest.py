@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+import torch
+
 from awd.config import Config, config_from_dict, override
+
+
+@pytest.fixture
+def without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's LSTM in bfloat16 as on a processor for which oneDNN has none: composed of operations that each round."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
 
 
 def small_config(**changes: dict[str, Any]) -> Config:

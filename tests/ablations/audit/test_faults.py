@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from ablations.audit import audit_config
 from awd.config import Config
-from awd.engine import PLAIN, Engine
+from awd.engine import PLAIN, Engine, State, TorchEngine
+from awd.lstm import WeightDropLSTM
 from tests.ablations.audit import faults
 from tests.ablations.audit.conftest import small_config
 from tests.awd import test_regressions as regressions
@@ -78,8 +82,8 @@ FAULTS = [
 ]
 
 
-def red(config: Config, engine: Engine = PLAIN) -> dict[str, str]:
-    cells = audit_config(config, CORPUS, engine)
+def red(config: Config, engine: Engine = PLAIN, seed: int = 1) -> dict[str, str]:
+    cells = audit_config(config, CORPUS, engine, seed)
     return {cell.mechanism: "; ".join(map(str, cell.failures)) for cell in cells if not cell.ok}
 
 
@@ -98,6 +102,62 @@ def test_a_fault_turns_its_own_cells_red(
     put_in(monkeypatch)
     found = red(FULL, engine)
     assert found.keys() == expected, found
+
+
+@pytest.mark.usefixtures("without_onednn")
+@pytest.mark.parametrize("seed", [1, 5, 6])
+@pytest.mark.parametrize("weight_dropout", [0.5, 0.0])
+def test_nothing_is_red_in_bfloat16_where_it_is_not_multiplied_in_hardware(weight_dropout: float, seed: int) -> None:
+    """Where outputs, and gradients of weights that were kept, come out as zero now and then."""
+    config = small_config(regularization={"weight_dropout": weight_dropout})
+    assert red(config, TorchEngine("bf16"), seed) == {}
+
+
+@pytest.mark.usefixtures("without_onednn")
+@pytest.mark.parametrize(
+    ("put_in", "expected"),
+    [pytest.param(*fault[1:], id=fault[0]) for fault in FAULTS if fault[2] & {"weight drop", "softmax", "AR", "TAR"}],
+)
+def test_nor_does_a_fault_hide_there(monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set) -> None:
+    put_in(monkeypatch)
+    found = red(FULL, TorchEngine("bf16"))
+    assert found.keys() == expected, found
+
+
+class LosesAFewGradients(WeightDropLSTM):
+    """One in a thousand recurrent gradients comes out as zero, as a sum of rounded numbers may."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.weight_hh.register_hook(lambda gradient: gradient * (torch.rand_like(gradient) >= 1e-3))
+
+
+@pytest.mark.parametrize("weight_dropout", [0.5, 0.0])
+def test_a_gradient_that_happens_to_be_zero_is_no_dropped_weight(
+    monkeypatch: pytest.MonkeyPatch, weight_dropout: float
+) -> None:
+    faults.layer(LosesAFewGradients)(monkeypatch)
+    assert red(small_config(regularization={"weight_dropout": weight_dropout})) == {}
+
+
+def test_nor_is_it_a_mask_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults.layer(LosesAFewGradients)(monkeypatch)
+    faults.never_drawn_again()(monkeypatch)
+    assert "from window to window: measured the same, expected drawn anew" in red(FULL)["weight drop"]
+
+
+class IsSilentAtFirst(WeightDropLSTM):
+    """In training outputs zeros at the first step, so that nobody can tell which of its units were dropped there."""
+
+    def forward(self, inputs: Tensor, *rest: Any) -> tuple[Tensor, State]:
+        outputs, state = super().forward(inputs, *rest)
+        return (torch.cat([0 * outputs[:1], outputs[1:]]) if self.training else outputs), state
+
+
+def test_dropout_that_a_zero_hides_is_not_held_against_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults.layer(IsSilentAtFirst)(monkeypatch)
+    # whose outputs are not an LSTM's
+    assert red(FULL).keys() == {"weight drop"}
 
 
 PLACES = {
