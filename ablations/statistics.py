@@ -26,7 +26,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a data set and variant, in the order of ``runs``: ``dataset, variant``; ``planned`` runs; ``n`` of them
         finished; ``failed``, ``diverged``, ``paused`` and ``missing`` (not recorded) ones; ``valid_mean, valid_sd,
-        test_mean, test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of); ``parameters``.
+        test_mean, test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of);
+        ``parameters``.
     """
     runs = runs.assign(
         **{status: runs["status"].eq(status) for status in (DONE, FAILED, DIVERGED, PAUSED)},
