@@ -31,7 +31,7 @@ class Sweep:
     def __init__(self, folder: Path, *options: object, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            command(*arguments(folder), *options),
+            command(*arguments(folder, *options)),
             cwd=folder,
             env=environment(**(environ or {})),
             stdout=subprocess.PIPE,
@@ -62,10 +62,12 @@ class Sweep:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-def arguments(folder: Path) -> list[object]:
-    """What every sweep here is called with."""
+def arguments(folder: Path, *options: object) -> list[object]:
+    """What every sweep here is called with; all variants, unless some are named."""
     settings = ["--set", f"training.epochs={EPOCHS}", "--reference", folder / "none"]
-    return ["--all", "--no-audit", "--profile", folder / "tiny.yaml", "--dataset", folder / "own-text", *settings]
+    every = [] if "--variants" in options else ["--all"]
+    profile = ["--profile", folder / "tiny.yaml", "--dataset", folder / "own-text"]
+    return ["run", *every, "--no-audit", *profile, *settings, *options]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

@@ -190,7 +190,9 @@ def test_one_run_is_no_faster_with_more_at_a_time(few_epochs: Selection, tmp_pat
 def test_what_is_done_costs_nothing_and_nothing_is_written(cli: CommandLine, profile: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "own-text")
     arguments = ["--variants", "full,no-ar-tar", "--profile", profile, "--dataset", corpus]
-    assert cli("--variants", "full", "--no-audit", *arguments[2:]).returncode == 0
+    selection = select("table5", str(profile), [str(corpus)], "full")
+    (spec,) = selection.plan(selection.corpora())
+    assert Store(tmp_path / "results").write({"run_id": spec.run_id, "status": "done"}, [])
 
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
