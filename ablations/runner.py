@@ -182,6 +182,9 @@ class _Sweep:
     def __post_init__(self) -> None:
         self.left = {job.spec.run_id: job for job in self.jobs}
         self.claims, self.progress = Claims(self.store.root), ProgressFolder(self.store.root)
+        # what died with an earlier call is not running, nor in flight when a worker dies
+        for run_id in self.left.keys() - self.claims.live().keys():
+            self.progress.remove(run_id)
 
     def summaries(self) -> Iterator[Summary]:
         while self.left and not self.invocation.stopped:
@@ -199,13 +202,15 @@ class _Sweep:
         last_tries = [job for job in jobs if self.max_restarts and self.deaths[job.spec.run_id] == self.max_restarts]
         others = [job for job in jobs if job not in last_tries]
         chosen, at_once = (others, self.backend.at_once) if others else (last_tries[:1], 1)
+        if not chosen:
+            return
         try:
             for summary in self.backend.train(self._until_stopped(chosen), at_once):
                 if summary.status not in (CLAIMED, NOT_STARTED):
                     del self.left[summary.run_id]
                     yield summary
         except WorkerDiedError as error:
-            yield from self._died(str(error), chosen[:at_once])
+            yield from self._died(str(error), chosen, at_once)
 
     def _until_stopped(self, jobs: Sequence[Job]) -> Iterator[Job]:
         for job in jobs:
@@ -213,16 +218,16 @@ class _Sweep:
                 return
             yield job
 
-    def _died(self, cause: str, next_ones: Sequence[Job]) -> Iterator[Summary]:
+    def _died(self, cause: str, chosen: Sequence[Job], at_once: int) -> Iterator[Summary]:
         """Count a death against each run that was in flight; those that have died too often are recorded as failed."""
         if self.invocation.stopped:
             return
-        held = self.claims.live().keys()
+        ours = self.left.keys() - self.claims.live().keys()
         in_flight = [
-            job for run_id, job in self.left.items() if run_id not in held and self.progress.read(run_id) is not None
+            job for run_id, job in self.left.items() if run_id in ours and self.progress.read(run_id) is not None
         ]
         # dead before it said a word: blame what would have been next, or the same would start for ever
-        for job in in_flight or [job for job in next_ones if job.spec.run_id in self.left]:
+        for job in in_flight or [job for job in chosen if job.spec.run_id in ours][:at_once]:
             run_id = job.spec.run_id
             self.deaths[run_id] += 1
             self.progress.remove(run_id)

@@ -12,12 +12,14 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from ablations.provenance import host_name
+from ablations.store import StoreError
 from awd.checkpoint import Interval
 from awd.errors import InputError
 from awd.files import write_text
@@ -35,7 +37,7 @@ def parse_duration(text: str, option: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not seconds:
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
         raise InputError(f"{option} {text!r}: expected a time such as 90s, 25m, 1.5h or 2d")
     return seconds
 
@@ -46,14 +48,14 @@ def parse_interval(text: str) -> Interval:
     Raises:
         InputError: anything else.
     """
-    option = "--checkpoint-every"
-    if text == "auto":
+    if text.strip() == "auto":
         return Interval()
-    if text.isdecimal():
-        if not int(text):
-            raise InputError(f"{option} {text!r}: expected at least 1 epoch")
-        return Interval(epochs=int(text))
-    return Interval(seconds=parse_duration(text, option))
+    with suppress(ValueError):
+        if (epochs := int(text)) > 0:
+            return Interval(epochs=epochs)
+    with suppress(InputError):
+        return Interval(seconds=parse_duration(text, "--checkpoint-every"))
+    raise InputError(f"--checkpoint-every {text!r}: expected epochs such as 5, a time such as 10m, or auto")
 
 
 class Invocation:
@@ -78,7 +80,7 @@ class Invocation:
         if self.reason is None:
             self.reason = reason
             self.path.unlink(missing_ok=True)
-            self._say(f"{reason}: the runs save themselves and stop; they go on when called again")
+            self._tell(f"{reason}: the runs save themselves and stop; they go on when called again")
 
     @property
     def stopped(self) -> bool:
@@ -95,10 +97,13 @@ class Invocation:
             time_limit: seconds after which to stop; ``None`` never does.
 
         Raises:
-            OSError: the file cannot be written.
+            StoreError: the file cannot be written.
         """
         self._remove_those_of_the_dead()
-        write_text(self.path, "delete this file to stop the runs of this invocation\n")
+        try:
+            write_text(self.path, _content())
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written ({error.strerror or error})") from None
         timer = threading.Timer(time_limit or 0, self.stop, [f"time limit of {time_limit:g} s"] if time_limit else [])
         timer.daemon = True
         if time_limit is not None:
@@ -116,13 +121,30 @@ class Invocation:
         already, self.reason = self.reason, None
         self.stop(SIGNALS[signal.Signals(number)])
         if already is None:
-            self._say("once more stops at once, and loses what was not saved")
+            self._tell("once more stops at once, and loses what was not saved")
+
+    def _tell(self, line: str) -> None:
+        # a signal in the middle of a line: Python refuses a second one, which is no reason to fail
+        with suppress(RuntimeError):
+            self._say(line)
 
     def _remove_those_of_the_dead(self) -> None:
         for path in self.folder.glob("*"):
             match = _NAME.fullmatch(path.name)
             if match and match["host"] == host_name() and not psutil.pid_exists(int(match["pid"])):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it may be another user's
+                    if path.read_text(encoding="utf-8") == _content():
+                        path.unlink(missing_ok=True)
+
+
+@cache
+def _content() -> str:
+    """What each file of this machine says; ends with what process numbers are unique in, besides the host's name."""
+    space = ""
+    with suppress(OSError):  # Linux has it, for containers and virtual machines that share a name
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        space = f"{boot} {Path('/proc/self/ns/pid').readlink()}\n"
+    return f"delete this file to stop the runs of this invocation\n{space}"
 
 
 @contextmanager

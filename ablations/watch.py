@@ -25,8 +25,8 @@ class NotStartedError(Exception):
 
 
 def has_lost_its_parent(parent_pid: int) -> bool:
-    """Whether the process that hands out runs has died; 0 is no such process."""
-    return bool(parent_pid) and os.getppid() != parent_pid
+    """Whether the process that hands out runs has died; 0 is no such process, and it may be this one."""
+    return parent_pid not in (0, os.getpid(), os.getppid())
 
 
 class Watch:

@@ -287,7 +287,8 @@ def _prepare_process(job: Job) -> str:
 
 
 def _listen_to_signals(parent_pid: int) -> None:
-    if not parent_pid or threading.current_thread() is not threading.main_thread():
+    # where there are no semaphores joblib makes no processes, and this is the one that hands out the runs
+    if parent_pid in (0, os.getpid()) or threading.current_thread() is not threading.main_thread():
         return  # a process that is somebody else's
     # Ctrl-C reaches the whole process group; the parent asks its workers to stop, who would only print tracebacks
     signal.signal(signal.SIGINT, signal.SIG_IGN)

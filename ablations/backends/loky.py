@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ablations.backends.backend import Backend, WorkerDiedError
 from ablations.worker import Job, Summary, execute
@@ -37,9 +40,28 @@ class Loky(Backend):
             pre_dispatch=at_once,
         )
         try:
-            yield from parallel(joblib.delayed(execute)(job) for job in jobs)
-        except TerminatedWorkerError as error:
+            with _ctrl_c_held_back():
+                summaries = parallel(joblib.delayed(execute)(job) for job in jobs)
+            yield from summaries
+        except BrokenProcessPool as error:  # one that died, or could not make out what it was sent
             raise WorkerDiedError(_cause(str(error))) from None
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Processes that are started inside never see Ctrl-C, whose tracebacks they would print; this one does afterwards.
+
+    It reaches the whole process group, and workers are asked to stop in another way.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # started inside, it would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cause(text: str) -> str:
