@@ -106,6 +106,8 @@ def numbers(results: Path) -> pd.DataFrame:
     store = Store(results)
     runs = store.runs()
     assert (runs["status"] == "done").all(), runs[["variant", "status", "error"]]
+    # whole numbers become fractions where one is missing
+    runs["averaging_started"] = runs["averaging_started"].astype("float64")
     epochs = store.epochs(runs["run_id"]).drop(columns="seconds")
     return epochs.merge(runs[["run_id", "variant", "valid_ppl", "test_ppl", "averaging_started"]], on="run_id")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -203,69 +201,3 @@ def test_list_and_data_name_what_there_is(cli: CommandLine, corpus: Path) -> Non
     assert checked.returncode == 0
     assert "own-text: train" in checked.stdout
     assert "vocabulary 9" in checked.stdout
-
-
-def start(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
-    """A sweep in a process group of its own, so that a signal reaches it as Ctrl-C in a terminal would."""
-    return subprocess.Popen(
-        command(*arguments, "--set", "training.epochs=400"),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def running(results: Path) -> list[dict[str, object]]:
-    """What is running, once it has an epoch behind it."""
-    found = []
-    for path in (results / "progress").glob("*.json"):
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue  # just ended
-    return [entry for entry in found if entry["epoch"]]
-
-
-def test_ctrl_c_keeps_what_had_finished(tmp_path: Path, arguments: list[object]) -> None:
-    results = tmp_path / "results"
-    process = start(tmp_path, *arguments)
-    wait_for(lambda: list((results / "runs").glob("*.parquet")) and running(results))
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "interrupted: what had finished is kept" in errors
-    assert "Traceback" not in errors
-    finished = runs(results)
-    assert (finished["status"] == "done").all()
-    wait_for(lambda: not _alive(process.pid), 10)
-    assert not list(results.rglob("*.tmp"))
-
-
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_a_killed_worker_does_not_stop_the_sweep(tmp_path: Path, arguments: list[object]) -> None:
-    results = tmp_path / "results"
-    process = start(tmp_path, "--variants", "full,no-ar-tar,no-weight-drop", "--jobs", 2, *arguments[1:])
-    wait_for(lambda: running(results))
-    os.kill(int(str(running(results)[0]["pid"])), signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    assert "a worker died while" in errors
-    assert (runs(results)["status"] == "done").all()
-    assert len(runs(results)) == 3
