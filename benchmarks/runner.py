@@ -171,9 +171,11 @@ def render(frame: pd.DataFrame) -> str:
     from awd.checkpoint import LEAST_SECONDS, SHARE
 
     swept = frame[frame["part"] == "sweep"].iloc[0]
-    memory = frame[(frame["part"] == "memory") & (frame["done"] > 0)]
+    # not of the report, which comes when all are done
+    memory = frame[(frame["part"] == "memory") & (frame["done"] > 0) & (frame["done"] < swept["runs"])]
     runs, mebi = int(swept["runs"]), 2**20
-    quarter, end = (memory.loc[memory["done"] >= part * runs, "bytes"] for part in (0.25, 0.9))
+    quarter, end = memory.loc[memory["done"] >= 0.25 * runs].iloc[0], memory.iloc[-1]
+    growth = (end["bytes"] - quarter["bytes"]) / max(1, end["done"] - quarter["done"])
     saves = frame[frame["part"] == "save"]
     rows = []
     for name, times in saves.groupby("config", sort=False):
@@ -194,8 +196,8 @@ def render(frame: pd.DataFrame) -> str:
         f"# What the runner adds: {runs} very short runs, one at a time\n\n"
         f"A run took {swept['seconds']:.3f} s, {swept['training']:.3f} s of them training and validation: the runner "
         f"adds {swept['seconds'] - swept['training']:.3f} s a run.\n\n"
-        f"Memory of the parent: {quarter.iloc[0] / mebi:.1f} MiB when a quarter was done, {end.median() / mebi:.1f} "
-        f"MiB at the end: {(end.median() - quarter.iloc[0]) / (0.75 * runs) / 1024:+.1f} KiB a run.\n\n"
+        f"Memory of the parent: {quarter['bytes'] / mebi:.1f} MiB with {quarter['done']:.0f} runs done, "
+        f"{end['bytes'] / mebi:.1f} MiB with {end['done']:.0f}: {growth / 1024:+.1f} KiB a run.\n\n"
         f"Checkpoints of a run with averages and best weights, and how often `--checkpoint-every auto` writes one:\n\n"
         f"{table}\n\nMedians. Regenerate with `python -m benchmarks.runner --save`.\n"
     )
