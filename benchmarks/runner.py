@@ -171,10 +171,11 @@ def render(frame: pd.DataFrame) -> str:
     from awd.checkpoint import LEAST_SECONDS, SHARE
 
     swept = frame[frame["part"] == "sweep"].iloc[0]
-    # not of the report, which comes when all are done
-    memory = frame[(frame["part"] == "memory") & (frame["done"] > 0) & (frame["done"] < swept["runs"])]
+    memory = frame[frame["part"] == "memory"]
     runs, mebi = int(swept["runs"]), 2**20
-    quarter, end = memory.loc[memory["done"] >= 0.25 * runs].iloc[0], memory.iloc[-1]
+    # not of the report, which comes when all are done; a sweep of a few runs may be over before it was looked at
+    steady = memory[memory["done"].between(0.25 * runs, runs - 1)]
+    quarter, end = (steady if len(steady) else memory).iloc[[0, -1]].to_dict("records")
     growth = (end["bytes"] - quarter["bytes"]) / max(1, end["done"] - quarter["done"])
     saves = frame[frame["part"] == "save"]
     rows = []
