@@ -34,7 +34,7 @@ def show(specs: list[RunSpec], folder: Path, terminal: bool) -> str:
     console = Console(file=written, force_terminal=terminal, width=120, color_system=None)
     progress = ProgressFolder(folder)
     with Display(console, specs, progress) as display:
-        progress.update(Progress(specs[0].run_id, 1, "train", 2, 5, 60.0, 4.0))
+        progress.update(Progress(specs[0].run_id, 1, "host", 5, epoch=2, valid_ppl=60.0, seconds=4.0))
         time.sleep(1.2)
         display.run_ended(specs[0], Summary(specs[0].run_id, "done", None, 55.5, 56.25, 10.0))
         display.run_ended(specs[1], Summary(specs[1].run_id, "failed", "trace\nValueError: no", None, None, 1.0))

@@ -111,7 +111,7 @@ class TestHowOften:
         assert places == [(phase, epoch, 0) for phase, epoch in ended[epochs - 1 :: epochs]]
 
     def test_epochs_are_counted_from_the_last_checkpoint(self, tmp_path: Path) -> None:
-        pause(tmp_path / "run", 12, BOTH_PHASES, Interval(epochs=2))
+        pause(tmp_path / "run", 10, BOTH_PHASES, Interval(epochs=2))
         phase, epoch, start = where(checkpoints_in(tmp_path / "run")[-1])
         assert (phase, epoch) == ("train", 2)
         assert start > 0
@@ -247,7 +247,7 @@ class TestBookkeeping:
     def test_epochs_before_the_cut_are_known_and_not_told_again(self, tmp_path: Path) -> None:
         records: list[EpochRecord] = []
         trainer = trainer_of(BOTH_PHASES, on_epoch=records.append)
-        Checkpoints(tmp_path, NEVER, stop=after(12)).follow(trainer)
+        Checkpoints(tmp_path, NEVER, stop=after(10)).follow(trainer)
         with pytest.raises(PausedError):
             trainer.run()
         told = len(records)
