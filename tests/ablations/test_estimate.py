@@ -167,7 +167,7 @@ def printed(selection: Selection, store: Store, jobs: int | None) -> str:
     return output.file.getvalue()
 
 
-HOURS = r"about ([\d.e-]+) hours one after another, ([\d.e-]+) with 2 at a time \(at most: fine-tuning usually stops"
+HOURS = r"about ([<\d.e-]+) hours one after another, ([<\d.e-]+) with 2 at a time \(at most: fine-tuning usually stops"
 
 
 def test_a_plan_says_how_many_hours(few_epochs: Selection, tmp_path: Path) -> None:
