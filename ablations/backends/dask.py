@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,11 +76,13 @@ class Dask(Backend):
     def _client(self) -> Iterator[Any]:
         from distributed import Client
 
-        is_file = Path(self.scheduler).is_file()
-        where = {"scheduler_file": self.scheduler} if is_file else {"address": self.scheduler}
+        failed = f"--scheduler {self.scheduler}: no Dask scheduler answers there"
         try:
-            client = Client(**where, timeout=WAIT_SECONDS, set_as_default=False)
+            address = self.scheduler
+            if Path(address).is_file():
+                address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
+            client = Client(address, timeout=WAIT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"--scheduler {self.scheduler}: no Dask scheduler answers there ({error})") from None
+            raise InputError(f"{failed} ({error})") from None
         with client:
             yield client

@@ -38,9 +38,9 @@ TABLE5 = {
     variant.name: override(BOTH_PHASES, variant.overrides, variant.name) for variant in load_suite("table5").variants
 }
 
-# a process of its own, in a moment: torch has been imported where it is forked from
+# a process of its own, in a moment: what torch imports, at once or at its first step, is there where it is forked from
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.awd.resuming"])
+PROCESSES.set_forkserver_preload(["tests.awd.resuming", "torch._dynamo"])
 
 
 @dataclass(frozen=True)
