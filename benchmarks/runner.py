@@ -131,9 +131,11 @@ def _watch(process: psutil.Popen, folder: Path) -> tuple[list[dict[str, int]], l
             if path not in ends:
                 ends[path] = path.stat().st_mtime
         try:
-            looks.append({"done": len(ends), "bytes": process.memory_info().rss})
+            resident = process.memory_info().rss
         except psutil.NoSuchProcess:
             break
+        if resident:  # none once it has ended and is not yet waited for
+            looks.append({"done": len(ends), "bytes": resident})
         time.sleep(_LOOK_SECONDS)
     return looks, list(ends.values())
 

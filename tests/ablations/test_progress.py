@@ -8,7 +8,7 @@ import pytest
 
 from ablations.progress import Progress, ProgressFolder
 
-HALF = Progress("a", 1, "train", epoch=2, epochs=6, valid_ppl=9.0, seconds=10.0)
+HALF = Progress("a", 1, "here", epochs=6, epoch=2, valid_ppl=9.0, seconds=10.0)
 
 
 def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
 
 def test_time_left_follows_from_the_mean_epoch() -> None:
     assert HALF.seconds_left == 20.0
-    assert Progress("a", 1, "train", 0, 6, None, 0.0).seconds_left is None
+    assert Progress("a", 1, "here", epochs=6).seconds_left is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"run_id": "a"}', "\x00"])

@@ -653,13 +653,14 @@ def train_on_a_small_disk(disk: Path) -> None:
 
 
 def train_in_a_folder_that_may_not_be_written(parent: Path) -> None:
-    os.chdir(parent)  # whose own folders may be closed to whom this process becomes
+    os.chdir(parent)  # the folders that this is in may be closed to whom the process becomes
     folder = Path("run")
     pause(folder, 5)
     leftover = folder / ".checkpoint-000000002.safetensors.0123456789ab.tmp"
     leftover.touch()
     if os.geteuid() == 0:  # whom no mode keeps out
-        os.chown(folder, 65534, 65534)
+        for own in (Path(), folder):
+            os.chown(own, 65534, 65534)
         os.setuid(65534)
     folder.chmod(0o500)
     told: list[str] = []

@@ -30,3 +30,36 @@ def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     draw(Streams(0), "a")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_restored_streams_go_on_where_they_were_found():
+    streams = Streams(0)
+    for name in ("a", "a", "b"):
+        draw(streams, name)
+    state = streams.state()
+    following = {name: draw(streams, name) for name in ("a", "b", "never drawn from")}
+    for other in (Streams(0), streams):  # a new one, and one that has gone on since
+        other.restore(state)
+        assert {name: draw(other, name) for name in following} == following
+
+
+def test_a_state_has_the_streams_drawn_from_and_stays_as_it_is():
+    streams = Streams(0)
+    assert streams.state() == {}
+    draw(streams, "a")
+    state = streams.state()
+    kept = {name: position.clone() for name, position in state.items()}
+    draw(streams, "a")
+    streams.restore(state)
+    draw(streams, "a")
+    assert list(state) == ["a"]
+    assert torch.equal(state["a"], kept["a"])
+
+
+def test_a_stream_that_is_not_in_a_state_begins_anew():
+    streams = Streams(0)
+    state = streams.state()
+    first = draw(streams, "a")
+    assert draw(streams, "a") != first
+    streams.restore(state)
+    assert draw(streams, "a") == first

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -74,3 +76,25 @@ def test_a_fixed_length_is_always_seventy_unscaled_and_draws_nothing():
 def test_the_same_stream_gives_the_same_windows():
     assert list(windows(5000, WindowConfig(), generator(1))) == list(windows(5000, WindowConfig(), generator(1)))
     assert list(windows(5000, WindowConfig(), generator(1))) != list(windows(5000, WindowConfig(), generator(2)))
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_windows_cut_at_any_of_them_go_on_with_the_rest(variable):
+    config, total = WindowConfig(variable=variable), 1000
+    whole = list(windows(total, config, generator(4)))
+    assert len(whole) > 10
+    for count in range(1, len(whole) + 1):
+        stream = generator(4)
+        first = list(itertools.islice(windows(total, config, stream), count))
+        position = stream.get_state()  # as it is saved, and found again by another process
+        rest = windows(total, config, torch.Generator().set_state(position), first[-1].start + first[-1].length)
+        assert first + list(rest) == whole
+
+
+def test_nothing_is_left_and_nothing_drawn_at_the_last_row():
+    stream = generator()
+    before = stream.get_state()
+    assert list(windows(1000, WindowConfig(), stream, 999)) == []
+    assert torch.equal(stream.get_state(), before)
+    (last,) = windows(1000, WindowConfig(), stream, 998)
+    assert (last.start, last.length) == (998, 1)
