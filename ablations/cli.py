@@ -1,4 +1,4 @@
-"""The command line: run, audit, report, compare, list, status, data. Heavy imports wait until a command needs them."""
+"""The command line: run, audit, report, compare, tune, list, status, data. Heavy imports wait for who needs them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ablations.options import (
     make_options,
     make_selection,
 )
+from ablations.tuning.command import tune
 from awd.errors import InputError
 
 if TYPE_CHECKING:
@@ -268,6 +269,9 @@ def compare(
     """
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     _show(_collect(selection, results, reference, other_seeds=seeds is None), results)
+
+
+app.command()(tune)
 
 
 @app.command("list")

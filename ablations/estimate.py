@@ -150,10 +150,14 @@ def _scaled(spec: RunSpec, size: Size, pace: _Pace) -> Estimate:
     rows = size.tokens // training.batch_size  # predicted, in an epoch
     length = min(rows, _mean_length(spec.config.windows))
     step = pace.fixed + length * pace.row
-    validation = predicted_tokens(size.splits["valid"], training.valid_batch_size) * pace.valid
+    whole, beginning = size.splits["valid"], spec.config.corpus.valid_tokens or size.splits["valid"]
+    validation, last = (
+        predicted_tokens(min(whole, tokens), training.valid_batch_size) * pace.valid for tokens in (beginning, whole)
+    )
     epoch = rows / length * step + validation
     test = predicted_tokens(size.splits["test"], training.test_batch_size) * pace.test
-    return Estimate(step, epoch, size.most_epochs * epoch + test)
+    end = test + (last if beginning < whole else 0.0)
+    return Estimate(step, epoch, size.most_epochs * epoch + end)
 
 
 def _mean_length(config: WindowConfig) -> float:
@@ -225,7 +229,7 @@ def _pace(spec: RunSpec, cost: _Cost, device: str) -> _Pace:
     )
     # first, as it warms up what is not the steps' own
     valid, test = (_seconds_a_token(trainer.model, data) for data in (trainer.valid_data, trainer.test_data))
-    trainer.valid_data = trainer.valid_data[:2]  # a short text ends, is validated, and begins again
+    trainer.epoch_data = trainer.valid_data[:2]  # a short text ends, is validated, and begins again
     affordable = _STEP_SECONDS / (_TRAINING_TO_EVALUATION * valid * cost.training.batch_size)
     wanted = max(_SHORTEST_WINDOW, min(affordable, _mean_length(spec.config.windows)))
     length = min(round(wanted), cost.rows[0] - 1)

@@ -14,6 +14,8 @@ from ablations.profile import load_profile
 from ablations.selection import Selection
 from ablations.store import Store
 from ablations.suite import load_suite, named_files
+from ablations.tuning.search import load_search
+from awd.config import CorpusConfig
 from awd.corpus import DATASETS, load_corpus
 from awd.corpus.batching import predicted_tokens
 from awd.corpus.text import SPLITS, Text, encode
@@ -49,10 +51,10 @@ def sizes(plan: Sequence[RunSpec], selection: Selection) -> dict[str, Size]:
     """
     from awd.model import count_parameters
 
-    found: dict[tuple[str, int | None], tuple[int, Mapping[str, int]]] = {}
+    found: dict[tuple[str, CorpusConfig], tuple[int, Mapping[str, int]]] = {}
     result = {}
     for spec in plan:
-        key = (spec.source, spec.config.corpus.train_tokens)
+        key = (spec.source, spec.config.corpus)
         if key not in found:
             found[key] = _vocabulary_and_tokens(spec, selection)
         vocabulary, tokens = found[key]
@@ -68,9 +70,10 @@ def sizes(plan: Sequence[RunSpec], selection: Selection) -> dict[str, Size]:
 
 
 def _vocabulary_and_tokens(spec: RunSpec, selection: Selection) -> tuple[int, Mapping[str, int]]:
-    cut = spec.config.corpus.train_tokens
+    cut = spec.config.corpus
     known = DATASETS.get(spec.source)
-    if cut is None and known is not None and known.vocabulary is not None:
+    whole = cut.train_tokens is None and cut.minimum_count == 1
+    if whole and known is not None and known.vocabulary is not None:
         return known.vocabulary, known.tokens
     encoded = encode(load_corpus(spec.source, data_dir=selection.data_dir, download=False), cut)
     return len(encoded.words), {split: len(getattr(encoded, split)) for split in SPLITS}
@@ -151,7 +154,7 @@ def _title(selection: Selection) -> str:
 
 
 def print_choices(console: Console) -> None:
-    """Suites with their variants, profiles, data sets."""
+    """Suites with their variants, profiles, searches, data sets."""
     for name in named_files("suites"):
         suite = load_suite(name)
         table = _table(f"suite {name}: {suite.title}", "variant", "label in the paper", "what it overrides")
@@ -163,6 +166,11 @@ def print_choices(console: Console) -> None:
         profile = load_profile(name)
         seeds = ",".join(map(str, profile.seeds))
         table.add_row(name, profile.scale, profile.title, ", ".join(profile.datasets), seeds)
+    console.print(table)
+    table = _table("searches (see `tune`)", "search", "what it chooses", "trials")
+    for name in named_files("searches"):
+        search = load_search(name)
+        table.add_row(name, search.title, str(search.trials))
     console.print(table)
     table = _table("data sets; or the path of a folder", "data set", "what it is", "training tokens", "licence")
     for name, dataset in DATASETS.items():

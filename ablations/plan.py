@@ -17,6 +17,10 @@ from awd.errors import ConfigError
 
 RESULT_FORMAT = 2  # raised when the same configuration would give, or mean, other numbers
 
+# fields younger than the format, and the value at which a run is what it was before: not part of a run's name then,
+# so that a new field takes nobody's results away
+_YOUNGER: dict[str, dict[str, Any]] = {"corpus": {"minimum_count": 1, "valid_tokens": None}}
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -56,7 +60,7 @@ class RunSpec:
         Two variants that resolve to the same configuration are one run.
         """
         identity = {
-            "config": json.loads(self.config_json),
+            "config": _without_neutral(json.loads(self.config_json)),
             "corpus_sha256": self.corpus_sha256,
             "engine": self.engine,
             "format": RESULT_FORMAT,
@@ -69,6 +73,14 @@ class RunSpec:
     def title(self) -> str:
         """How the run is called in messages."""
         return f"{self.dataset} {self.variant} seed {self.seed}"
+
+
+def _without_neutral(config: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    neutral = {(section, key, value) for section, fields in _YOUNGER.items() for key, value in fields.items()}
+    return {
+        section: {key: value for key, value in fields.items() if (section, key, value) not in neutral}
+        for section, fields in config.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,10 @@ class Selection:
         engine, precision = self.computed_by
         return replace(self, engine=engine, precision=precision)
 
+    def only_baseline(self) -> Selection:
+        """The full model alone."""
+        return replace(self, variants=(self.suite.baseline,))
+
     def texts(self, on_message: Callable[[str], None]) -> list[Text]:
         """Load every corpus, downloading what is missing."""
         return [load_corpus(name, data_dir=self.data_dir, on_message=on_message) for name in self.datasets]
@@ -140,7 +144,7 @@ def require_fit(selection: Selection, texts: Sequence[Text]) -> None:
     for corpus, text in zip(corpora, texts, strict=True):
         configs = {(spec.config.corpus, spec.config.training) for spec in selection.plan([corpus], seeds=[0])}
         for cut, training in configs:
-            fits(encode(text, cut.train_tokens), training)
+            fits(encode(text, cut), training, cut.valid_tokens)
 
 
 def _require_distinct(sources: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from awd.messages import unknown
 
 HERE = Path(__file__).parent
 DEFAULT_SUITE = "table5"
+_SINGULAR = {"suites": "suite", "profiles": "profile", "searches": "search"}
 _FORBID_EXTRA = ConfigDict(extra="forbid")
 
 
@@ -84,12 +85,12 @@ class Published:
 
 
 def named_files(kind: str) -> dict[str, Path]:
-    """The suites or profiles that come with the package (``kind``: ``suites`` or ``profiles``), by name."""
+    """What comes with the package of a kind (``suites``, ``profiles`` or ``searches``), by name."""
     return {path.stem: path for path in sorted((HERE / kind).glob("*.yaml"))}
 
 
 def find_file(kind: str, name: str) -> Path:
-    """The file of a suite or profile: a name that comes with the package, or a path that ends in .yaml or .yml.
+    """The file of a suite, profile or search: a name that comes with the package, or a path that ends in .yaml or .yml.
 
     Raises:
         ConfigError: there is none.
@@ -99,7 +100,7 @@ def find_file(kind: str, name: str) -> Path:
         return known[name]
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    raise ConfigError(unknown(kind.removesuffix("s"), name, known) + "; or give the path of a .yaml file")
+    raise ConfigError(unknown(_SINGULAR[kind], name, known) + "; or give the path of a .yaml file")
 
 
 def load_suite(name: str) -> Suite:

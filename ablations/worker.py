@@ -163,7 +163,7 @@ class _Run:
         store, progress = Store(job.results), ProgressFolder(job.results)
         store.require_writable()
         store.remove_leftovers(job.spec.run_id)
-        device = _prepare_process(job)
+        device = prepare_process(job.device, job.gpus, job.parent_pid)
         watch = Watch(progress, job.invocation, job.parent_pid, self.claim, job.spec)
         try:
             outcome = self._outcome(watch, device)
@@ -206,10 +206,8 @@ class _Run:
             return {"status": PAUSED, "error": str(error), "valid_ppl": best}
         except DivergedError as error:
             return {"status": DIVERGED, "error": str(error)}
-        except InputError as error:
-            return {"status": FAILED, "error": str(error)}
         except Exception as error:  # a run's failure is a result, and never stops the others
-            return {"status": FAILED, "error": _memory_advice(error) or _trace(error)}
+            return {"status": FAILED, "error": describe_failure(error)}
 
     def _train(self, watch: Watch, device: str) -> dict[str, Any]:
         from awd.checkpoint import Checkpoints
@@ -219,7 +217,7 @@ class _Run:
         job, spec = self.job, self.job.spec
         trainer = Trainer(
             spec.config,
-            _load_corpus(job),
+            encode_corpus(spec, job.data_dir),
             spec.seed,
             device=device,
             engine=make_engine(spec.engine, spec.precision, device),
@@ -254,26 +252,29 @@ class _Run:
             self.warnings.append(f"{folder}: the weights could not be kept ({error.strerror or error})")
 
 
-def _load_corpus(job: Job) -> Encoded:
+def encode_corpus(spec: RunSpec, data_dir: Path | None) -> Encoded:
+    """The text of a run, which the process that planned it has fetched.
+
+    Raises:
+        CorpusError: it is not at hand, or another one now.
+    """
     from awd.corpus import load_corpus
     from awd.corpus.text import encode
     from awd.errors import CorpusError
 
-    # the parent has fetched it
-    text = load_corpus(job.spec.source, data_dir=job.data_dir, download=False)
-    if text.sha256 != job.spec.corpus_sha256:
-        raise CorpusError(f"{job.spec.source}: the corpus changed after the runs were planned; start again")
-    return encode(text, job.spec.config.corpus.train_tokens)
+    text = load_corpus(spec.source, data_dir=data_dir, download=False)
+    if text.sha256 != spec.corpus_sha256:
+        raise CorpusError(f"{spec.source}: the corpus changed after the runs were planned; start again")
+    return encode(text, spec.config.corpus)
 
 
-def _prepare_process(job: Job) -> str:
-    """Settle what is a whole process's; returns the device to train on."""
-    _listen_to_signals(job.parent_pid)
-    device = job.device
-    if job.gpus:
+def prepare_process(device: str, gpus: tuple[int, ...], parent_pid: int) -> str:
+    """Settle what is a whole process's, as :class:`Job` says it; returns the device to train on."""
+    _listen_to_signals(parent_pid)
+    if gpus:
         from ablations.gpus import hold_gpu
 
-        hold_gpu(job.gpus)  # before torch looks for GPUs
+        hold_gpu(gpus)  # before torch looks for GPUs
         device = "cuda:0"
     import torch
 
@@ -294,6 +295,11 @@ def _listen_to_signals(parent_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, lambda *_: Watch.stop_this_process("SIGTERM"))
+
+
+def describe_failure(error: Exception) -> str:
+    """Why a run failed: one message where the cause is known, else the end of the trace."""
+    return str(error) if isinstance(error, InputError) else _memory_advice(error) or _trace(error)
 
 
 def _trace(error: Exception) -> str:

@@ -172,9 +172,14 @@ class CorpusConfig:
 
     Attributes:
         train_tokens: first so many tokens of the training split; the vocabulary is made from them.
+        minimum_count: words that occur less often in them are ``<unk>``.
+        valid_tokens: an epoch is validated on the first so many tokens of the validation split; the weights that are
+            best on them are validated on all of it in the end, and that is what is reported.
     """
 
     train_tokens: Count | None = None
+    minimum_count: Count = 1
+    valid_tokens: Count | None = None
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)

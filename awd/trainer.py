@@ -33,7 +33,8 @@ class EpochRecord:
         phase: ``train`` or ``finetune``.
         epoch: within the phase, from 1.
         train_ppl: perplexity of the training text as it was trained on, dropout included.
-        valid_ppl: perplexity of the validation text under the weights that count (the average, if any).
+        valid_ppl: perplexity of the validation text, or of its beginning (``corpus.valid_tokens``), under the weights
+            that count (the average, if any).
         learning_rate: rate of a window of the base length in this epoch.
         averaging: whether the weights validated were an average of iterates.
         seconds: wall-clock time of training and validation.
@@ -55,7 +56,8 @@ class TrainingResult:
     """What a run gives.
 
     Attributes:
-        valid_ppl: best validation perplexity.
+        valid_ppl: validation perplexity of the weights that were best on what an epoch is validated on; of the whole
+            split, as ``test_ppl`` is.
         test_ppl: test perplexity of the weights that reached it.
         epochs: every epoch, in order.
         model: the network with its best weights, in evaluation mode.
@@ -136,6 +138,8 @@ class Trainer:
         sizes = config.training
         self.train_data = self._batches(corpus.train, sizes.batch_size, "train")
         self.valid_data = self._batches(corpus.valid, sizes.valid_batch_size, "valid")
+        beginning = corpus.valid[: config.corpus.valid_tokens]
+        self.epoch_data = self._batches(beginning, sizes.valid_batch_size, "valid")  # what an epoch is validated on
         self.test_data = self._batches(corpus.test, sizes.test_batch_size, "test")
         self.streams = Streams(seed)  # initial weights and window lengths: the same on every device
         self.mask_streams = Streams(seed, self.device)
@@ -169,8 +173,11 @@ class Trainer:
         self.may_stop()
         self.model.load_state_dict(self.best.weights)
         self.model.eval()
+        valid_ppl = self.best.valid_ppl
+        if len(self.epoch_data) < len(self.valid_data):
+            valid_ppl = perplexity(evaluate(self.model, self.valid_data))
         test_ppl = perplexity(evaluate(self.model, self.test_data))
-        return TrainingResult(self.best.valid_ppl, test_ppl, self.epochs, self.model)
+        return TrainingResult(valid_ppl, test_ppl, self.epochs, self.model)
 
     def enter(self, phase: str) -> None:
         """Begin a phase: its own steps, averages and criterion, on whatever weights the model has."""
@@ -216,7 +223,7 @@ class Trainer:
         started = time.perf_counter() - self.position.seconds
         train_loss, tokens = self._train_epoch(stepper, phase, epoch)
         evaluated = stepper.evaluated
-        valid_ppl = perplexity(evaluate(evaluated, self.valid_data))
+        valid_ppl = perplexity(evaluate(evaluated, self.epoch_data))
         if not math.isfinite(valid_ppl):
             raise DivergedError(phase, epoch, None)
         if valid_ppl < self.best.valid_ppl:

@@ -142,7 +142,7 @@ def train(spec: RunSpec) -> dict[str, Any]:
     use_exact_float32()
     keep_freed_memory()
     use_written_out_everywhere()
-    corpus = encode(load_corpus(spec.source), spec.config.corpus.train_tokens)
+    corpus = encode(load_corpus(spec.source), spec.config.corpus)
     started = time.perf_counter()
     trainer = Trainer(spec.config, corpus, spec.seed, engine=make_engine(spec.engine, spec.precision, "cpu"))
     row = {name: getattr(spec, name) for name in ("run_id", "dataset", "variant", "seed", "engine", "precision")}

@@ -302,7 +302,7 @@ class Observer:
         self.lengths.append([len(window.seen.tokens) for window in self.windows if window.epoch == self.epoch])
         last = self.evaluations[-1]
         self._compare_kernels(last.model, last.seen, None, "evaluation")
-        text = self.trainer.valid_data
+        text = self.trainer.epoch_data
         self.valid_losses.append((record.valid_ppl, evaluation.perplexity(plain.undropped_loss(last.model, text))))
         first, second = (evaluation.evaluate(self.trainer.model, text) for _ in range(2))
         self.repeats.append((first, second))

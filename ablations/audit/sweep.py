@@ -63,7 +63,7 @@ def _audited(spec: RunSpec, data_dir: Path | None, texts: dict[str, Text]) -> Ou
     try:
         if spec.source not in texts:
             texts[spec.source] = load_corpus(spec.source, data_dir=data_dir, download=False)
-        corpus = encode(texts[spec.source], spec.config.corpus.train_tokens)
+        corpus = encode(texts[spec.source], spec.config.corpus)
     except Exception as error:  # what is wrong with a corpus fails its runs, not the sweep
         return Outcome(error=str(error))
     return audit(spec.config, corpus, make_engine(spec.engine, spec.precision, "cpu"))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from typing import TypeVar
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ablations.backends.backend import Backend, WorkerDiedError
 from ablations.worker import Job, Summary, execute
+
+Order = TypeVar("Order")
+Answer = TypeVar("Answer")
 
 
 class Loky(Backend):
@@ -30,6 +34,14 @@ class Loky(Backend):
 
     def train(self, jobs: Iterable[Job], at_once: int) -> Iterator[Summary]:
         """See :meth:`Backend.train`."""
+        return self.call(execute, jobs, at_once)
+
+    def call(self, work: Callable[[Order], Answer], orders: Iterable[Order], at_once: int) -> Iterator[Answer]:
+        """What ``work``, a function of a module, answers to each order, in a process of its own, as they come.
+
+        Raises:
+            WorkerDiedError: a process was killed.
+        """
         parallel = joblib.Parallel(
             # of one job joblib makes no process, and what kills the run would kill the runner
             n_jobs=max(2, at_once),
@@ -41,8 +53,8 @@ class Loky(Backend):
         )
         try:
             with _ctrl_c_held_back():
-                summaries = parallel(joblib.delayed(execute)(job) for job in jobs)
-            yield from summaries
+                answers = parallel(joblib.delayed(work)(order) for order in orders)
+            yield from answers
         except BrokenProcessPool as error:  # one that died, or could not make out what it was sent
             raise WorkerDiedError(_cause(str(error))) from None
 

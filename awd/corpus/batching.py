@@ -51,14 +51,24 @@ def batch_key(split: str) -> str:
     return "batch_size" if split == "train" else f"{split}_batch_size"
 
 
-def require_fit(corpus: Encoded, training: TrainingConfig) -> None:
+def require_fit(corpus: Encoded, training: TrainingConfig, valid_tokens: int | None = None) -> None:
     """Check every split against its batch, before anything is trained.
+
+    Args:
+        valid_tokens: of the validation split that an epoch is validated on.
 
     Raises:
         CorpusError: a split is too short.
     """
     for split in SPLITS:
         count_rows(len(getattr(corpus, split)), getattr(training, batch_key(split)), split)
+    if valid_tokens is not None:
+        least = 2 * training.valid_batch_size
+        if valid_tokens < least:
+            raise CorpusError(
+                f"corpus.valid_tokens: {valid_tokens} is too few for training.valid_batch_size "
+                f"{training.valid_batch_size}: at least {least} are needed"
+            )
 
 
 def predicted_tokens(tokens: int, batch_size: int) -> int:

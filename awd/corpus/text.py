@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from awd.config import CorpusConfig
 from awd.errors import CorpusError
 
 EOS, UNK = "<eos>", "<unk>"
@@ -87,18 +88,23 @@ def read_file(path: Path) -> bytes:
         raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def encode(text: Text, train_tokens: int | None = None) -> Encoded:
+_WHOLE = CorpusConfig()
+
+
+def encode(text: Text, cut: CorpusConfig = _WHOLE) -> Encoded:
     """Give every word an id, from the training split alone.
 
     A closed vocabulary (all words of ``valid`` and ``test`` occur in ``train``) is kept whole. Else unseen words
-    become ``<unk>``; if ``train`` has no ``<unk>`` of its own to learn it from, its words seen once become it.
+    become ``<unk>``; if ``train`` has no ``<unk>`` of its own to learn it from, its words seen once become it. Words
+    rarer than ``cut.minimum_count`` become it in any case.
 
     Args:
-        train_tokens: use the first so many words of ``train``; ``None`` uses all.
+        cut: how much of ``train`` is used, and which of its words.
 
     Raises:
-        CorpusError: ``train`` is shorter than ``train_tokens``.
+        CorpusError: ``train`` is shorter than ``cut.train_tokens``.
     """
+    train_tokens = cut.train_tokens
     if train_tokens is not None and train_tokens > len(text.train):
         raise CorpusError(
             f"corpus.train_tokens: {train_tokens} is more than the {len(text.train)} tokens that the training "
@@ -107,8 +113,8 @@ def encode(text: Text, train_tokens: int | None = None) -> Encoded:
     train = text.train[:train_tokens]
     counts = Counter(train)
     is_open = not (set(text.valid) | set(text.test)) <= counts.keys()
-    if is_open and UNK not in counts:
-        train = [word if counts[word] > 1 or word == EOS else UNK for word in train]
+    least = max(cut.minimum_count, 2 if is_open and UNK not in counts else 1)
+    train = [word if counts[word] >= least or word in (EOS, UNK) else UNK for word in train]
     words = list(dict.fromkeys(train))  # in order of first use
     ids = {word: index for index, word in enumerate(words)}
     if is_open and UNK not in ids:

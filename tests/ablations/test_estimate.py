@@ -38,7 +38,7 @@ def estimates(selection: Selection) -> dict[str, Estimate]:
 
 
 def trainer_of(spec: RunSpec, **hooks: object) -> Trainer:
-    corpus = encode(load_corpus(spec.source), spec.config.corpus.train_tokens)
+    corpus = encode(load_corpus(spec.source), spec.config.corpus)
     engine = make_engine(spec.engine, spec.precision, "cpu")
     return Trainer(spec.config, corpus, spec.seed, engine=engine, **hooks)  # type: ignore[arg-type]
 

@@ -218,7 +218,7 @@ def test_any_text_trains_or_is_refused() -> None:
             for split, content in contents.items():
                 (Path(name) / f"{split}.txt").write_bytes(content)
             try:
-                corpus = encode(load_corpus(name), config.corpus.train_tokens)
+                corpus = encode(load_corpus(name), config.corpus)
                 require_fit(corpus, config.training)
             except CorpusError as error:
                 outcomes["refused"] += 1

@@ -45,7 +45,7 @@ def test_the_defaults_are_the_papers_numbers_for_penn_treebank():
         },
         "finetuning": {"epochs": 500, "learning_rate": None},
         "training": {"epochs": 750, "batch_size": 40, "valid_batch_size": 10, "test_batch_size": 1},
-        "corpus": {"train_tokens": None},
+        "corpus": {"train_tokens": None, "minimum_count": 1, "valid_tokens": None},
     }
 
 

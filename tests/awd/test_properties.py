@@ -16,7 +16,7 @@ from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
 from awd import engine as engine_module
-from awd.config import Config, WindowConfig, config_from_dict, config_to_dict, override
+from awd.config import Config, CorpusConfig, WindowConfig, config_from_dict, config_to_dict, override
 from awd.corpus.batching import batchify, predicted_tokens
 from awd.corpus.text import EOS, SPLITS, UNK, Text, encode, make_text
 from awd.engine import Engine
@@ -232,7 +232,7 @@ def test_ids_stand_for_the_words_they_came_from_or_for_unk(
 ) -> None:
     try:
         text = read(contents)
-        encoded = encode(text, train_tokens)
+        encoded = encode(text, CorpusConfig(train_tokens=train_tokens))
     except CorpusError as error:
         event(str(error).partition(":")[0])
         return

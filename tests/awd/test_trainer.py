@@ -231,6 +231,24 @@ def test_the_test_split_is_evaluated_on_the_best_weights():
     assert result.test_ppl == perplexity(evaluate(fresh, trainer.test_data))
 
 
+def test_an_epoch_is_validated_on_the_beginning_and_the_best_weights_on_all():
+    settings = {"optimizer": {"learning_rate": 30.0}, "finetuning": {"epochs": 2}}
+    trainer = Trainer(tiny_config(**settings, corpus={"valid_tokens": 40}), CORPUS, SEED)
+    result = trainer.run()
+    of_beginning = Trainer(tiny_config(**settings), replace(CORPUS, valid=CORPUS.valid[:40]), SEED).run()
+    assert [facts(epoch) for epoch in result.epochs] == [facts(epoch) for epoch in of_beginning.epochs]
+    assert_same_weights(result.model.state_dict(), of_beginning.model.state_dict())
+    assert result.test_ppl == of_beginning.test_ppl
+    whole = perplexity(evaluate(of_beginning.model, Trainer(tiny_config(), CORPUS, SEED).valid_data))
+    assert result.valid_ppl == whole != of_beginning.valid_ppl
+
+
+def test_a_beginning_longer_than_the_split_is_all_of_it():
+    result, whole = train(tiny_config(corpus={"valid_tokens": 10**6})), train(tiny_config())
+    assert [facts(epoch) for epoch in result.epochs] == [facts(epoch) for epoch in whole.epochs]
+    assert result.valid_ppl == whole.valid_ppl
+
+
 @pytest.mark.parametrize("name", ["sgd", "sgd-halving", "nt-asgd and fine-tuning"])
 def test_a_run_repeats_to_the_bit_whatever_the_global_generator_holds(name):
     config = tiny_config(**CONFIGS[name])

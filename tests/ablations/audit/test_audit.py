@@ -41,7 +41,7 @@ def test_all_nine_variants_pass_in_under_a_minute(profile: str) -> None:
     text = load_corpus("python-docs")
     plan = selection.plan([Corpus("python-docs", "python-docs", text.sha256)], seeds=[1])
     started = time.perf_counter()
-    outcomes = {spec.variant: audit(spec.config, encode(text, spec.config.corpus.train_tokens)) for spec in plan}
+    outcomes = {spec.variant: audit(spec.config, encode(text, spec.config.corpus)) for spec in plan}
     assert time.perf_counter() - started < 60
     assert len(outcomes) == 9
     for variant, outcome in outcomes.items():

@@ -2,6 +2,7 @@ import hashlib
 
 import pytest
 
+from awd.config import CorpusConfig
 from awd.corpus.text import EOS, SPLITS, UNK, Text, encode, make_text, read_file, split_lines
 from awd.errors import CorpusError
 
@@ -102,14 +103,26 @@ def test_eos_is_no_rare_word_even_where_train_is_one_line():
 
 def test_the_vocabulary_comes_from_the_tokens_that_are_used():
     text = make(b"a b\na once\nlater later\n", valid=b"a later\n", test=b"b\n")
-    encoded = encode(text, train_tokens=6)
+    encoded = encode(text, CorpusConfig(train_tokens=6))
     assert len(encoded.train) == 6
     assert "later" not in encoded.words
     assert [encoded.words[index] for index in encoded.valid] == ["a", UNK, EOS]
     assert "later" in encode(text).words
 
 
+def test_rare_words_are_unk_on_request():
+    text = make(b"a b a\nb once <unk>\n", valid=b"a once\n", test=b"b new\n")
+    encoded = encode(text, CorpusConfig(minimum_count=2))
+    assert encoded.words == ["a", "b", EOS, UNK], "its own <unk> stays, though it is rare"
+    assert [encoded.words[index] for index in encoded.train] == ["a", "b", "a", EOS, "b", UNK, UNK, EOS]
+    assert [encoded.words[index] for index in encoded.valid] == ["a", UNK, EOS]
+    assert [encoded.words[index] for index in encoded.test] == ["b", UNK, EOS]
+    assert encode(text, CorpusConfig(minimum_count=3)).words == [UNK, EOS]
+    counted = CorpusConfig(train_tokens=4, minimum_count=2)  # of the words that are used
+    assert encode(make(b"a b a\nb b\n", valid=b"a\n"), counted).words == ["a", UNK, EOS]
+
+
 def test_more_tokens_than_there_are_cannot_be_used():
     with pytest.raises(CorpusError, match=r"corpus\.train_tokens: 4 is more than the 3 tokens .* of own"):
-        encode(make(b"a b\n"), train_tokens=4)
-    assert len(encode(make(b"a b\n"), train_tokens=3).train) == 3
+        encode(make(b"a b\n"), CorpusConfig(train_tokens=4))
+    assert len(encode(make(b"a b\n"), CorpusConfig(train_tokens=3)).train) == 3

@@ -1,0 +1,163 @@
+"""One trial in one process: settings are trained, told to the study epoch by epoch, and given up if they lag behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablations.plan import RunSpec
+from ablations.tuning.search import Search
+from ablations.tuning.study import EPOCHS, SECONDS, WHY, open_study, require_optuna
+from ablations.watch import has_lost_its_parent
+from ablations.worker import describe_failure, encode_corpus, prepare_process
+from awd.errors import DivergedError
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial, TrialState
+
+    from awd.trainer import EpochRecord, Trainer
+
+_LOOK_SECONDS = 0.5
+STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is sent: small and picklable.
+
+    Attributes:
+        spec: what is trained, with the trial's settings in it.
+        search: it belongs to.
+        folder: of the study.
+        trial_id: of the trial, in the study's storage; ``number``, as it is told.
+        device: a torch device, resolved.
+        data_dir: folder of the corpora, if one was given.
+        invocation: the file whose end says to stop.
+        parent_pid: process that hands out the trials.
+    """
+
+    spec: RunSpec
+    search: Search
+    folder: Path
+    trial_id: int
+    number: int
+    device: str
+    data_dir: Path | None
+    invocation: Path
+    parent_pid: int
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a worker sends back: the trial's number, its best validation perplexity so far, and why it ended early."""
+
+    number: int
+    valid_ppl: float | None
+    why: str | None
+    seconds: float
+
+
+class _FinishedError(Exception):
+    """All epochs are done; the test is left out."""
+
+
+class _StoppedError(Exception):
+    """The call was asked to stop."""
+
+
+class _GivenUpError(Exception):
+    """The trial is not worth going on with."""
+
+
+def try_settings(order: Order) -> Tried:
+    """Train one trial and tell the study what came of it."""
+    from optuna.trial import Trial, TrialState
+
+    require_optuna()
+    device = prepare_process(order.device, (), order.parent_pid)
+    study = open_study(order.folder, order.search)
+    attempt = _Attempt(order, Trial(study, order.trial_id), device)
+    try:
+        why, state = attempt.train()
+    except _StoppedError:  # it stays a running one, which the next call queues again
+        return Tried(order.number, None, STOPPED, attempt.seconds)
+    if why is not None:
+        attempt.trial.set_user_attr(WHY, why)
+    attempt.trial.set_user_attr(SECONDS, round(attempt.seconds, 1))
+    attempt.trial.set_user_attr(EPOCHS, len(attempt.values))
+    best = min(attempt.values, default=None)
+    if state == TrialState.COMPLETE:
+        study.tell(order.number, best)
+    else:
+        study.tell(order.number, state=state)
+    return Tried(order.number, best, why, attempt.seconds)
+
+
+class _Attempt:
+    """A trial while it is trained."""
+
+    def __init__(self, order: Order, trial: Trial, device: str) -> None:
+        self.order, self.trial, self.device = order, trial, device
+        self.values: list[float] = []
+        self._started, self._looked = time.process_time(), 0.0
+        self._trainer: Trainer | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of one core, however busy the machine is."""
+        return time.process_time() - self._started
+
+    def train(self) -> tuple[str | None, TrialState]:
+        """Why it ended early, if it did, and what the study calls that."""
+        from optuna.trial import TrialState
+
+        try:
+            self._train()
+        except _FinishedError:
+            return None, TrialState.COMPLETE
+        except (_GivenUpError, DivergedError) as error:
+            return str(error), TrialState.PRUNED
+        except _StoppedError:
+            raise
+        except Exception as error:  # one trial's failure never stops the others
+            return describe_failure(error), TrialState.FAIL
+        raise AssertionError("training ends before the test")
+
+    def _train(self) -> None:
+        from awd.engine import make_engine
+        from awd.trainer import Trainer
+
+        spec = self.order.spec
+        corpus = encode_corpus(spec, self.order.data_dir)
+        self._trainer = Trainer(
+            spec.config,
+            replace(corpus, test=corpus.valid),  # so that nothing here can look at the test split
+            spec.seed,
+            device=self.device,
+            engine=make_engine(spec.engine, spec.precision, self.device),
+            on_epoch=self._epoch_ended,
+            may_stop=self._may_stop,
+        )
+        self._trainer.run()
+
+    def _epoch_ended(self, record: EpochRecord) -> None:
+        self.values.append(record.valid_ppl)
+        self.trial.report(record.valid_ppl, len(self.values))
+        if self.trial.should_prune():
+            raise _GivenUpError(f"behind most others after epoch {len(self.values)}")
+        most = self.order.search.trial_minutes
+        if most is not None and self.seconds > 60 * most:
+            raise _GivenUpError(f"took more than {most:g} minutes of a core")
+
+    def _may_stop(self) -> None:
+        from awd.trainer import TEST
+
+        if self._trainer is not None and self._trainer.position.phase == TEST:
+            raise _FinishedError
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            if not self.order.invocation.exists() or has_lost_its_parent(self.order.parent_pid):
+                raise _StoppedError

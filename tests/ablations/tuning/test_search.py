@@ -1,0 +1,98 @@
+"""Searches are data: read strictly, and legal for the configuration they search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.plan import Corpus
+from ablations.selection import select
+from ablations.suite import named_files
+from ablations.tuning.search import Range, load_search, nested, require_inside, tidy
+from ablations.tuning.tune import require_legal, settings_of
+from awd.errors import ConfigError
+
+
+def write(path: Path, space: str, rest: str = "") -> Path:
+    path.write_text(f"name: own\ntitle: own\n{rest}\nspace:\n{space}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(named_files("searches")))
+@pytest.mark.parametrize("profile", ["demo", "paper", "small"])
+def test_what_comes_with_the_package_is_legal_and_takes_no_regularizer_away(name: str, profile: str) -> None:
+    search = load_search(name)
+    selection = select("table5", profile).only_baseline()
+    (spec,) = selection.plan([Corpus("ptb", "ptb", "")], [search.training_seed])
+    require_legal(spec, search)
+    for field, values in search.space.items():
+        if field.startswith("regularization."):
+            assert min(values.choices or (values.low,)) > 0, field
+    assert search.training_seed not in selection.profile.seeds
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("  a: {low: 1}", "space.a: give either low and high, or choices"),
+        ("  a: {low: 1, high: 2, choices: [1]}", "space.a: give either low and high, or choices"),
+        ("  a: {low: 2, high: 2}", "space.a: low 2 is not below high 2"),
+        ("  a: {low: 0.0, high: 2.0, log: true}", "space.a: log needs low above 0, and no step"),
+        ("  a: {low: 0.5, high: 2.0, hihg: 3}", "unknown key"),
+        ("  {}", "space"),
+        ("  a: {low: 1, high: 2}\nstart: [{b: 1}]", "start: unknown field 'b'"),
+        ("  a: {low: 1, high: 2}\nstart: [{a: 3}]", "start: a: 3 is not in the space"),
+        ("  a: {choices: [1, 2]}\nstart: [{a: 3}]", "start: a: 3 is not in the space"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, space: str, said: str) -> None:
+    path = write(tmp_path / "own.yaml", space)
+    with pytest.raises(ConfigError) as caught:
+        load_search(str(path))
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_an_unknown_search_is_named_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"unknown search 'strenghts'; did you mean 'strengths'\?"):
+        load_search("strenghts")
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("  regularization.weight_drop: {low: 0.1, high: 0.2}", "regularization.weight_drop"),
+        ("  regularization.weight_dropout: {low: 0.1, high: 1.5}", "regularization.weight_dropout"),
+        ("  training.batch_size: {low: 0.5, high: 20}", "training.batch_size"),
+    ],
+)
+def test_a_space_beyond_what_a_field_may_be_is_refused(tmp_path: Path, space: str, said: str) -> None:
+    search = load_search(str(write(tmp_path / "own.yaml", space)))
+    (spec,) = select("table5", "demo").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])
+    with pytest.raises(ConfigError, match=f"search own: space.*{said}"):
+        require_legal(spec, search)
+
+
+def test_settings_are_read_from_a_configuration_and_put_back_into_one() -> None:
+    search = load_search("strengths")
+    (spec,) = select("table5", "paper").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])
+    settings = settings_of(spec, search)
+    assert settings["regularization.weight_dropout"] == 0.5
+    assert settings["training.batch_size"] == 40
+    assert nested(settings)["regularization"]["weight_dropout"] == 0.5
+    assert nested({"a.b": 1, "a.c": 2, "d.e": 3}) == {"a": {"b": 1, "c": 2}, "d": {"e": 3}}
+
+
+def test_values_lose_what_steps_leave() -> None:
+    assert [tidy(value) for value in (0.1 + 0.05, 3, "sgd", None, 1.2e-6)] == [0.15, 3, "sgd", None, 1.2e-6]
+
+
+def test_inside_is_between_bounds_or_among_choices() -> None:
+    search = replace(load_search("strengths"), space={"a": Range(low=0.1, high=0.2), "b": Range(choices=(None, "x"))})
+    require_inside(search, {"a": 0.1, "b": None}, "here")
+    require_inside(search, {"a": 0.2, "b": "x"}, "here")
+    for wrong in ({"a": 0.21}, {"a": "x"}, {"b": "y"}):
+        with pytest.raises(ConfigError, match="here: start"):
+            require_inside(search, wrong, "here")
