@@ -138,6 +138,9 @@ def run(
     no_audit: Annotated[
         bool, typer.Option("--no-audit", help="Train without measuring first what acts (see `audit`).")
     ] = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Store the results only, as one of several callers may.")
+    ] = False,
 ) -> None:
     """Train what is missing, store it, and render the report. Finished runs are never trained twice.
 
@@ -155,11 +158,6 @@ def run(
     if every == (variants is not None):
         raise InputError("say what to run: either --all, or --variants with names from `list`")
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision, device)
-    if dry_run:
-        from ablations.overview import print_plan
-
-        print_plan(selection, _store(results), stdout, force=force, retry_failed=retry_failed, jobs=jobs)
-        return
     options = make_options(
         selection=selection.resolved(),
         jobs=jobs,
@@ -175,10 +173,16 @@ def run(
         time_limit=time_limit,
         keep_weights=keep_weights == "best",
     )
-    _run(selection.resolved(), options, results, reports, reference)
+    if dry_run:
+        from ablations.overview import print_plan
+
+        store, at_once = _store(results), options.at_once
+        print_plan(selection, store, stdout, force=force, retry_failed=retry_failed, jobs=at_once, messages=stderr)
+        return
+    _run(selection.resolved(), options, results, None if no_report else reports, reference)
 
 
-def _run(selection: Selection, options: Options, results: Path, reports: Path, reference: Path) -> None:
+def _run(selection: Selection, options: Options, results: Path, reports: Path | None, reference: Path) -> None:
     try:
         statuses, stopped = _train(selection, options, results)
     except KeyboardInterrupt:
@@ -187,8 +191,8 @@ def _run(selection: Selection, options: Options, results: Path, reports: Path, r
     if stopped in ("Ctrl-C", "SIGTERM"):
         _say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
         raise typer.Exit(INTERRUPTED if stopped == "Ctrl-C" else TERMINATED)
-    data = _collect(selection, results, reference, other_seeds=True)
-    if (data.runs["status"] == "done").any():
+    if reports is not None and "done" in statuses:
+        data = _collect(selection, results, reference, other_seeds=True)
         _render(data, results, reports)
         _show(data, results)
     if statuses <= {"done"}:

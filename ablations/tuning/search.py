@@ -43,11 +43,11 @@ class Range:
     def _must_be_one_kind(self) -> Range:
         bounded = self.low is not None and self.high is not None
         if bounded == bool(self.choices) or (self.choices and (self.low, self.high) != (None, None)):
-            raise ValueError("give either low and high, or choices")
+            raise ValueError("must have either low and high, or choices")
         if bounded and not self.low < self.high:  # type: ignore[operator]  # both are numbers here
-            raise ValueError(f"low {self.low} is not below high {self.high}")
+            raise ValueError("must have low below high")
         if self.log and (self.step or not bounded or not self.low > 0):  # type: ignore[operator]
-            raise ValueError("log needs low above 0, and no step")
+            raise ValueError("must have low above 0 and no step where log is true")
         return self
 
     def suggest(self, trial: Trial, name: str) -> Value:

@@ -113,12 +113,16 @@ def count_tried(study: optuna.Study) -> int:
 
 
 def trials_frame(study: optuna.Study) -> pd.DataFrame:
-    """A row a trial: ``trial, state, valid_ppl, epochs, core_seconds, why``, then the fields it set.
+    """A row a trial that has begun: ``trial, state, valid_ppl, epochs, core_seconds, why``, then the fields it set.
 
     ``valid_ppl`` is the best epoch's, so far as it went.
     """
+    from optuna.trial import TrialState
+
     rows = []
     for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.WAITING:
+            continue
         best = min(trial.intermediate_values.values(), default=None)
         about = {key: trial.user_attrs.get(key) for key in (EPOCHS, SECONDS, WHY)}
         outcome = {"trial": trial.number, "state": trial.state.name.lower(), "valid_ppl": best}

@@ -16,7 +16,7 @@ from ablations.store import Store
 from tests.ablations.conftest import command, environment
 
 # of each run that says how far it is: some 25 ms an epoch on a quiet machine
-EPOCHS = 60
+EPOCHS = 40
 
 
 class Sweep:
@@ -67,7 +67,7 @@ def arguments(folder: Path, *options: object) -> list[object]:
     settings = ["--set", f"training.epochs={EPOCHS}", "--reference", folder / "none"]
     every = [] if "--variants" in options else ["--all"]
     profile = ["--profile", folder / "tiny.yaml", "--dataset", folder / "own-text"]
-    return ["run", *every, "--no-audit", *profile, *settings, *options]
+    return ["run", *every, "--no-audit", "--no-report", *profile, *settings, *options]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

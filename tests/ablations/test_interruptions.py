@@ -95,7 +95,13 @@ def test_a_killed_caller_is_called_again(folder: Path, results: Path, undisturbe
     assert_equal_to_the_bit(results, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM to all, as Slurm does"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, id="SIGTERM to all, as Slurm does", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_pauses_and_the_same_command_goes_on(
     folder: Path, results: Path, undisturbed: pd.DataFrame, number: int
 ) -> None:

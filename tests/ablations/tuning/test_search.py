@@ -36,10 +36,10 @@ def test_what_comes_with_the_package_is_legal_and_takes_no_regularizer_away(name
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ("  a: {low: 1}", "space.a: give either low and high, or choices"),
-        ("  a: {low: 1, high: 2, choices: [1]}", "space.a: give either low and high, or choices"),
-        ("  a: {low: 2, high: 2}", "space.a: low 2 is not below high 2"),
-        ("  a: {low: 0.0, high: 2.0, log: true}", "space.a: log needs low above 0, and no step"),
+        ("  a: {low: 1}", "it must have either low and high, or choices"),
+        ("  a: {low: 1, high: 2, choices: [1]}", "it must have either low and high, or choices"),
+        ("  a: {low: 2, high: 2}", "it must have low below high"),
+        ("  a: {low: 0.0, high: 2.0, log: true}", "it must have low above 0 and no step where log is true"),
         ("  a: {low: 0.5, high: 2.0, hihg: 3}", "unknown key"),
         ("  {}", "space"),
         ("  a: {low: 1, high: 2}\nstart: [{b: 1}]", "start: unknown field 'b'"),
