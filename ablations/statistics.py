@@ -6,6 +6,8 @@ about a percentage) can be compared between corpora and scales where a change in
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -14,6 +16,10 @@ from ablations.store import DIVERGED, DONE, FAILED, PAUSED
 
 SPLITS = ("valid", "test")
 CONFIDENCE = 0.95
+T, BOOTSTRAP = "t", "bootstrap"
+RESAMPLES = 2000
+MOST_SEEDS = 1000
+ROUGH = 6  # seeds under which a bootstrap interval is too narrow to be believed
 KEYS = ["dataset", "variant"]
 
 
@@ -62,8 +68,9 @@ def seed_differences(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
         baseline: name of the variant that is subtracted.
 
     Returns:
-        A row for each pair of which both are finished, the baseline itself left out: ``dataset, variant, seed``;
-        ``valid_difference, test_difference`` in perplexity; ``valid_log_difference, test_log_difference`` in nats.
+        A row for each pair of which both are finished, the baseline itself left out: ``dataset, variant, seed``; then
+        for ``valid`` and ``test`` each ``_difference`` in perplexity, ``_log_difference`` in nats, and the two
+        log-perplexities themselves, ``_log`` and ``_log_of_baseline``.
     """
     columns = [f"{split}_ppl" for split in SPLITS]
     done = runs.loc[runs["status"].eq(DONE), [*KEYS, "seed", *columns]]
@@ -73,54 +80,141 @@ def seed_differences(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     for split in SPLITS:
         ours, theirs = pairs[f"{split}_ppl"], pairs[f"{split}_ppl_of_baseline"]
         pairs[f"{split}_difference"] = ours - theirs
-        pairs[f"{split}_log_difference"] = np.log(ours) - np.log(theirs)
+        pairs[f"{split}_log"], pairs[f"{split}_log_of_baseline"] = np.log(ours), np.log(theirs)
+        pairs[f"{split}_log_difference"] = pairs[f"{split}_log"] - pairs[f"{split}_log_of_baseline"]
     return pairs.drop(columns=[*columns, *(f"{column}_of_baseline" for column in columns)])
 
 
-def summarise_differences(differences: pd.DataFrame) -> pd.DataFrame:
-    """Mean paired differences with 95% t intervals.
+def summarise_differences(differences: pd.DataFrame, interval: str = T) -> pd.DataFrame:
+    """Mean paired differences with 95% intervals.
 
     Args:
         differences: as :func:`seed_differences` gives them.
+        interval: ``t``, of Student's t; or ``bootstrap``, over seeds, which is rough under six of them.
 
     Returns:
         A row a data set and variant: ``dataset, variant``; ``pairs`` of runs; then for ``valid`` and ``test`` each:
         ``_difference`` (mean, perplexity), ``_log_difference`` (mean), ``_log_sd``, ``_log_low`` and ``_log_high``
-        (the interval; sd and bounds are missing for a single pair).
+        (the interval), ``_worse`` (share of pairs in which the variant is the worse), ``_pairing`` (correlation of its
+        log-perplexities with the baseline's, over seeds), ``_p`` (two-sided paired t test) and ``_p_holm`` (adjusted
+        for all variants of the data set). What one pair cannot tell is missing.
     """
     groups = differences.groupby(KEYS, sort=False)
     frame = groups.agg(pairs=("seed", "size"))
     for split in SPLITS:
         frame[f"{split}_difference"] = groups[f"{split}_difference"].mean()
         logs = groups[f"{split}_log_difference"]
-        mean, sd = logs.mean(), logs.std()
-        # not t.interval, which has no answer where all pairs differ by the same
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, frame["pairs"] - 1) * sd / np.sqrt(frame["pairs"])
-        frame[f"{split}_log_difference"], frame[f"{split}_log_sd"] = mean, sd
-        frame[f"{split}_log_low"], frame[f"{split}_log_high"] = mean - half, mean + half
+        frame[f"{split}_log_difference"], frame[f"{split}_log_sd"] = logs.mean(), logs.std()
+        bounds = {key: mean_interval(values.to_numpy(), interval) for key, values in logs}
+        frame[f"{split}_log_low"] = pd.Series({key: low for key, (low, _) in bounds.items()}, dtype=float)
+        frame[f"{split}_log_high"] = pd.Series({key: high for key, (_, high) in bounds.items()}, dtype=float)
+        frame[f"{split}_worse"] = logs.agg(lambda values: (values > 0).mean())
+        frame[f"{split}_pairing"] = pd.Series(
+            {key: _correlation(pairs[f"{split}_log"], pairs[f"{split}_log_of_baseline"]) for key, pairs in groups},
+            dtype=float,
+        )
+        error = frame[f"{split}_log_sd"] / np.sqrt(frame["pairs"])
+        statistic = (frame[f"{split}_log_difference"] / error.replace(0.0, np.nan)).abs()
+        frame[f"{split}_p"] = 2 * stats.t.sf(statistic, frame["pairs"] - 1)
+        frame[f"{split}_p_holm"] = frame.groupby("dataset", sort=False)[f"{split}_p"].transform(holm)
     return frame.reset_index()
 
 
-def rank_correlations(differences: pd.DataFrame) -> pd.DataFrame:
+def mean_interval(values: np.ndarray, kind: str = T) -> tuple[float, float]:
+    """The 95% interval of a mean; missing for fewer than two values.
+
+    Args:
+        values: independent ones, one a seed.
+        kind: ``t``, or ``bootstrap``: the percentiles of the means of resampled values, the same at each call.
+    """
+    if len(values) < 2:
+        return np.nan, np.nan
+    if kind == BOOTSTRAP:
+        found = stats.bootstrap(
+            (values,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
+        ).confidence_interval
+        return float(found.low), float(found.high)
+    # not t.interval, which has no answer where all values are the same
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def holm(p: pd.Series[float]) -> pd.Series[float]:
+    """P values adjusted for being several (Holm 1979): the smallest times their number, the next times one less, and so
+    on, none smaller than the one before; missing ones do not count."""
+    ordered = p.dropna().sort_values()
+    adjusted = (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1.0)
+    return adjusted.reindex(p.index)
+
+
+def seeds_needed(mean: float, sd: float, bound: float = 0.0) -> int | None:
+    """How many seeds make a 95% t interval about this mean leave out a bound, if mean and spread stay as they are.
+
+    Returns:
+        ``None`` where no reasonable number does, or nothing is known of the spread.
+    """
+    distance = abs(mean - bound)
+    if not distance > 0 or not np.isfinite(sd):
+        return None
+    counts = np.arange(2, MOST_SEEDS + 1)
+    enough = stats.t.ppf((1 + CONFIDENCE) / 2, counts - 1) * sd / np.sqrt(counts) < distance
+    return int(counts[enough.argmax()]) if enough.any() else None
+
+
+def rank_correlations(differences: pd.DataFrame, seeds: pd.DataFrame | None = None) -> pd.DataFrame:
     """Whether two lists of differences put the variants in the same order.
 
     Args:
         differences: a row a data set and variant, with ``valid_log_difference, published_valid_log_difference`` and
             likewise for test; rows that lack either are left out.
+        seeds: our differences by seed (:func:`seed_differences`), for intervals.
 
     Returns:
         A row a data set and split: ``dataset, split``; ``rows`` that were ranked; ``spearman`` and ``kendall`` (tau-b),
-        missing where fewer than two rows, or only ties, could be ranked.
+        missing where fewer than two rows, or only ties, could be ranked; and of each ``_low`` and ``_high``, 95%
+        percentiles over resampled seeds, missing where fewer than two seeds have all rows.
     """
     found = []
     for dataset, group in differences.groupby("dataset", sort=False):
         for split in SPLITS:
-            both = group[[f"{split}_log_difference", f"published_{split}_log_difference"]].dropna()
-            found.append((dataset, split, len(both), *_correlate(both.iloc[:, 0], both.iloc[:, 1])))
-    return pd.DataFrame(found, columns=["dataset", "split", "rows", "spearman", "kendall"])
+            both = group[["variant", f"{split}_log_difference", f"published_{split}_log_difference"]].dropna()
+            ours, theirs = both.iloc[:, 1].to_numpy(), both.iloc[:, 2].to_numpy()
+            table = _by_seed(seeds, dataset, list(both["variant"]), split)
+            found.append((dataset, split, len(both), *_correlate(ours, theirs), *_correlation_intervals(table, theirs)))
+    names = ["spearman", "kendall", "spearman_low", "spearman_high", "kendall_low", "kendall_high"]
+    return pd.DataFrame(found, columns=["dataset", "split", "rows", *names])
 
 
-def _correlate(ours: pd.Series[float], theirs: pd.Series[float]) -> tuple[float, float]:
-    if ours.nunique() < 2 or theirs.nunique() < 2:
+def _by_seed(seeds: pd.DataFrame | None, dataset: Any, variants: list[str], split: str) -> np.ndarray:
+    """Differences in log-perplexity, ``(seeds, variants)``, of the seeds that have all."""
+    if seeds is None:
+        return np.empty((0, len(variants)))
+    of_dataset = seeds[seeds["dataset"].eq(dataset)]
+    table = of_dataset.pivot(index="seed", columns="variant", values=f"{split}_log_difference")
+    return table.reindex(columns=variants).dropna().to_numpy()
+
+
+def _correlation_intervals(table: np.ndarray, theirs: np.ndarray) -> tuple[float, ...]:
+    if len(table) < 2:
+        return (np.nan,) * 4
+    draw = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))
+    # a few seeds have few different resamples
+    drawn, counts = np.unique(np.sort(draw, axis=1), axis=0, return_counts=True)
+    found = np.array([_correlate(table[rows].mean(axis=0), theirs) for rows in drawn])
+    levels = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+    repeated = np.repeat(found, counts, axis=0)
+    (spearman_low, kendall_low), (spearman_high, kendall_high) = np.nanquantile(repeated, levels, axis=0)
+    return spearman_low, spearman_high, kendall_low, kendall_high
+
+
+def _correlate(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    if len(np.unique(ours)) < 2 or len(np.unique(theirs)) < 2:
         return np.nan, np.nan
     return float(stats.spearmanr(ours, theirs).statistic), float(stats.kendalltau(ours, theirs).statistic)
+
+
+def _correlation(ours: pd.Series[float], theirs: pd.Series[float]) -> float:
+    # of two seeds it is 1 or -1 and says nothing
+    if len(ours) < 3 or ours.nunique() < 2 or theirs.nunique() < 2:
+        return np.nan
+    return float(stats.pearsonr(ours, theirs).statistic)

@@ -43,6 +43,7 @@ class Suite:
         baseline: name of the variant that the others are differences to.
         variants: the rows, in order.
         published: file beside the suite's with published numbers, if any.
+        claims: file beside the suite's with what was concluded from them, if any.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Suite:
     baseline: str
     variants: tuple[Variant, ...]
     published: str | None = None
+    claims: str | None = None
 
     def variant(self, name: str) -> Variant:
         """The variant of that name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -42,6 +43,8 @@ class Loky(Backend):
         Raises:
             WorkerDiedError: a process was killed.
         """
+        # it replaces processes that have grown, which is no news to anybody
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
         parallel = joblib.Parallel(
             # of one job joblib makes no process, and what kills the run would kill the runner
             n_jobs=max(2, at_once),

@@ -46,7 +46,7 @@ def test_the_smoke_profile_goes_all_the_way_and_trains_only_what_is_missing(cli:
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "R").rglob("*.parquet")}
 
     (tmp_path / "R" / "runs" / f"{stored.loc['no-ar-tar', 'run_id']}.parquet").unlink()
-    third = cli(*arguments)
+    third = cli(*arguments, "--no-report")
     assert third.returncode == 0
     assert [line for line in third.stderr.splitlines() if line.startswith("[")] == [
         line for line in third.stderr.splitlines() if "[1/1] python-docs no-ar-tar" in line

@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablations.statistics import rank_correlations, seed_differences, summarise, summarise_differences
+from ablations.statistics import (
+    BOOTSTRAP,
+    holm,
+    mean_interval,
+    rank_correlations,
+    seed_differences,
+    seeds_needed,
+    summarise,
+    summarise_differences,
+)
 
 
 def runs_frame(*rows: tuple[str, int, str | None, float]) -> pd.DataFrame:
@@ -110,7 +119,8 @@ def test_without_a_finished_baseline_there_are_no_differences(runs):
 
 def differences(ours: list[float], published: list[float]) -> pd.DataFrame:
     frame = pd.DataFrame({"valid_log_difference": ours, "published_valid_log_difference": published})
-    return frame.assign(dataset="text", test_log_difference=np.nan, published_test_log_difference=np.nan)
+    names = [f"row {place}" for place in range(len(ours))]
+    return frame.assign(dataset="text", variant=names, test_log_difference=np.nan, published_test_log_difference=np.nan)
 
 
 def test_ranks_agree_and_disagree_with_the_published():
@@ -139,3 +149,105 @@ def test_the_input_is_left_as_it_was(runs):
     summarise(runs)
     seed_differences(runs, "full")
     pd.testing.assert_frame_equal(runs, before)
+
+
+def paired(ours: list[float], base: list[float]) -> pd.DataFrame:
+    rows = [("full", seed, "done", value) for seed, value in enumerate(base)]
+    rows += [("less", seed, "done", value) for seed, value in enumerate(ours)]
+    return seed_differences(runs_frame(*rows), "full")
+
+
+def test_a_row_says_how_often_it_is_worse_and_how_far_the_seeds_go_together():
+    ours, base = [110.0, 102.0, 123.0, 109.0], [100.0, 103.0, 108.0, 101.0]
+    found = summarise_differences(paired(ours, base)).iloc[0]
+    assert found["valid_worse"] == 3 / 4
+    assert found["valid_pairing"] == pytest.approx(np.corrcoef(np.log(ours), np.log(base))[0, 1])
+    assert found["valid_p"] == pytest.approx(stats.ttest_rel(np.log(ours), np.log(base)).pvalue)
+    assert found["valid_p_holm"] == found["valid_p"], "there is no other row"
+
+
+def test_two_seeds_have_no_correlation_and_equal_differences_no_test():
+    found = summarise_differences(paired([110.0, 121.0], [100.0, 110.0])).iloc[0]
+    assert math.isnan(found["valid_pairing"])
+    assert math.isnan(found["valid_p"]) or found["valid_p"] < 1e-6
+
+
+def test_holm_adjusts_as_published():
+    # Holm (1979), by hand: 4 * 0.005, 3 * 0.01, 2 * 0.03, and for 0.04 not less than that
+    p = pd.Series([0.01, 0.04, 0.03, 0.005], index=list("abcd"))
+    assert holm(p).to_dict() == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+    assert holm(pd.Series([0.6, 0.7])).tolist() == [1.0, 1.0]
+    with_missing = holm(pd.Series([0.01, math.nan, 0.02]))
+    assert with_missing.tolist()[::2] == pytest.approx([0.02, 0.02])
+    assert math.isnan(with_missing[1])
+
+
+def test_rows_of_a_data_set_are_adjusted_together(runs):
+    more = pd.concat(
+        [runs, runs[runs["variant"].eq("less")].assign(variant="again", valid_ppl=[111.0, 118.0, math.nan])]
+    )
+    two = pd.concat([more, more.assign(dataset="other")])
+    found = summarise_differences(seed_differences(two, "full")).set_index(["dataset", "variant"])
+    for dataset in ("text", "other"):
+        raw = found.loc[dataset, "valid_p"]
+        assert found.loc[(dataset, "again"), "valid_p_holm"] == pytest.approx(holm(raw)["again"])
+
+
+def simulated(count: int, seeds: int, mean: float = 0.0) -> np.ndarray:
+    """Differences of many studies whose true mean is known, ``(count, seeds)``."""
+    return np.random.default_rng(7).normal(mean, 0.02, size=(count, seeds))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_t_intervals_cover_as_often_as_they_say(seeds):
+    bounds = np.array([mean_interval(values) for values in simulated(4000, seeds, mean=0.03)])
+    covered = ((bounds[:, 0] < 0.03) & (bounds[:, 1] > 0.03)).mean()
+    assert covered == pytest.approx(0.95, abs=0.02)
+
+
+def test_bootstrap_intervals_are_percentiles_and_rough_where_seeds_are_few():
+    values = np.array([0.1, 0.2, 0.4])
+    low, high = mean_interval(values, BOOTSTRAP)
+    assert (low, high) == mean_interval(values, BOOTSTRAP), "the same at each call"
+    # of 27 ordered samples of three one is 0.1 thrice: 3.7%, so that the 2.5% level is its mean
+    assert (low, high) == pytest.approx((0.1, 0.4))
+    studies = simulated(300, 3)
+    covered = np.mean([low < 0 < high for low, high in (mean_interval(values, BOOTSTRAP) for values in studies)])
+    assert covered < 0.9, "which is why reports call it rough"
+
+
+def test_enough_seeds_make_the_interval_leave_out_the_bound():
+    # by the tables of t: 2.571 * 1 / sqrt(6) = 1.0497 and 2.447 / sqrt(7) = 0.9249
+    assert seeds_needed(1.0, 1.0) == 7
+    assert seeds_needed(-1.0, 1.0) == 7
+    assert seeds_needed(1.5, 1.0, bound=0.5) == 7
+    assert seeds_needed(1.0, 0.0) == 2
+    assert seeds_needed(0.0, 1.0) is None
+    assert seeds_needed(1e-6, 1.0) is None
+    assert seeds_needed(1.0, math.nan) is None
+
+
+def test_ranks_have_intervals_over_seeds():
+    draw = np.random.default_rng(3)
+    true = np.arange(1, 9) / 100
+    rows = [("full", seed, "done", 100.0) for seed in range(5)]
+    for variant, change in enumerate(true):
+        rows += [(f"row {variant}", seed, "done", 100 * math.exp(change + 0.01 * draw.normal())) for seed in range(5)]
+    seeds = seed_differences(runs_frame(*rows), "full")
+    ours = summarise_differences(seeds)["valid_log_difference"].tolist()
+    frame = differences(ours, true.tolist())
+    found = rank_correlations(frame, seeds).set_index("split").loc["valid"]
+    assert -1 <= found["spearman_low"] <= found["spearman"] <= found["spearman_high"] <= 1
+    assert found["spearman_low"] < found["spearman_high"]
+    assert found["kendall_low"] <= found["kendall"] <= found["kendall_high"]
+    pd.testing.assert_frame_equal(rank_correlations(frame, seeds), rank_correlations(frame, seeds))
+    # by resampling one by one, with other draws
+    table = seeds.pivot(index="seed", columns="variant", values="valid_log_difference").to_numpy()
+    again = [stats.spearmanr(table[draw.integers(5, size=5)].mean(axis=0), true).statistic for _ in range(1000)]
+    assert np.quantile(again, 0.025) == pytest.approx(found["spearman_low"], abs=0.06)
+
+
+def test_seeds_that_lack_a_row_are_left_out_of_the_intervals_of_ranks(runs):
+    frame = differences([1.0, 2.0], [1.0, 2.0]).assign(variant=["less", "once"])
+    found = rank_correlations(frame, seed_differences(runs, "full")).set_index("split").loc["valid"]
+    assert math.isnan(found["spearman_low"]), "no seed has both"

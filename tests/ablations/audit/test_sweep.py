@@ -60,14 +60,14 @@ def test_bad_input_is_refused(cli: CommandLine, arguments: list[object], wrong: 
 def test_a_sweep_audits_each_configuration_once_and_only_what_it_trains(
     cli: CommandLine, tmp_path: Path, arguments: list[object]
 ) -> None:
-    first = cli(*arguments, "--seeds", "2")
+    first = cli(*arguments, "--seeds", "2", "--no-report")
     assert first.returncode == 0, first.stderr
     assert "audit: 2 configurations, every mechanism acts as configured (" in first.stderr
     assert stored(tmp_path / "results")["audit"].tolist() == ["passed"] * 4
-    again = cli(*arguments, "--seeds", "2")
+    again = cli(*arguments, "--seeds", "2", "--no-report")
     assert again.returncode == 0
     assert "audit" not in again.stderr
-    skipped = cli(*arguments, "--no-audit", "--results", "unaudited")
+    skipped = cli(*arguments, "--no-audit", "--no-report", "--results", "unaudited")
     assert skipped.returncode == 0
     assert "audit" not in skipped.stderr
     assert set(stored(tmp_path / "unaudited")["audit"]) == {"skipped"}
