@@ -11,6 +11,7 @@ from typing import Any
 from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.profile import LARGEST_SEED, Profile, load_profile
 from ablations.suite import Published, Suite, load_published, load_suite
+from ablations.takehome import Claims, load_claims
 from awd.corpus import DATASETS, corpus_identity, load_corpus
 from awd.corpus.batching import require_fit as fits
 from awd.corpus.text import Text, encode
@@ -28,6 +29,7 @@ class Selection:
     Attributes:
         suite: the variants.
         published: numbers published for them, if any.
+        claims: what was concluded from those, if anything.
         profile: the scale.
         datasets: built-in names or folders.
         variants: names; ``None`` is all.
@@ -41,6 +43,7 @@ class Selection:
     published: Published | None
     profile: Profile
     datasets: tuple[str, ...]
+    claims: Claims | None = None
     variants: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
     assignments: tuple[str, ...] = ()
@@ -117,9 +120,11 @@ def select(
     the_suite, the_profile = load_suite(suite), load_profile(profile)
     names = tuple(name for given in datasets for name in _split_names(given)) if datasets else the_profile.datasets
     _require_distinct(names)
+    published = load_published(the_suite, suite)
     selection = Selection(
         suite=the_suite,
-        published=load_published(the_suite, suite),
+        published=published,
+        claims=load_claims(the_suite, suite, published),
         profile=the_profile,
         datasets=tuple(dict.fromkeys(names)),
         variants=None if variants is None else _parse_variants(variants),

@@ -11,19 +11,26 @@ import pandas as pd
 from ablations.plan import Corpus, RunSpec
 from ablations.report.data import ReportData, join_epochs, join_runs
 from ablations.selection import AUTO, Selection, dataset_name
+from ablations.statistics import T
 from ablations.store import DONE, Store
 from awd.corpus import corpus_identity
 from awd.errors import CorpusError, InputError
 
 
 def collect(
-    selection: Selection, store: Store, reference: Store | None = None, *, other_seeds: bool = True
+    selection: Selection,
+    store: Store,
+    reference: Store | None = None,
+    *,
+    other_seeds: bool = True,
+    interval: str = T,
 ) -> ReportData:
     """Match the recorded runs with the plan.
 
     Args:
         reference: a store whose runs are set beside, if it has any of this plan.
         other_seeds: show every other seed, too, that has a run of this plan.
+        interval: which 95% intervals, ``t`` or ``bootstrap``.
 
     Raises:
         StoreError: a shard cannot be read.
@@ -51,6 +58,8 @@ def collect(
         stale=stale.reset_index(drop=True),
         settings=selection.assignments,
         notes=tuple(notes),
+        claims=selection.claims,
+        interval=interval,
     )
 
 

@@ -11,6 +11,7 @@ from ablations.plan import RunSpec
 from ablations.profile import Profile
 from ablations.store import Store
 from ablations.suite import Published, Suite
+from ablations.takehome import Claims
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class ReportData:
         suite: the variants, in order, and the baseline.
         profile: the scale; ``profile.scale == "paper"`` alone may be compared with published perplexities.
         published: numbers published for the suite, or ``None``.
+        claims: what was concluded from them, or ``None``.
+        interval: which 95% intervals (:func:`ablations.statistics.summarise_differences`).
         runs: a row a planned run: ``dataset, variant, label, seed, run_id`` from the plan, then the store's columns
             (see :data:`ablations.store.RUN_SCHEMA`), missing values where the run is not recorded.
         epochs: the epochs of those runs with ``dataset, variant, seed`` beside the store's columns.
@@ -39,6 +42,8 @@ class ReportData:
     stale: pd.DataFrame
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    claims: Claims | None = None
+    interval: str = "t"
 
 
 _PLAN_COLUMNS = ["dataset", "variant", "label", "seed", "run_id"]

@@ -33,7 +33,7 @@ def comparison_frame(data: ReportData) -> pd.DataFrame:
     keys = data.runs[[*KEYS, "label"]].drop_duplicates(KEYS)
     place = [list(dict.fromkeys(keys["dataset"])).index(dataset) * len(order) for dataset in keys["dataset"]]
     keys = keys.assign(place=place + keys["variant"].map(order)).sort_values("place").drop(columns="place")
-    differences = summarise_differences(seed_differences(data.runs, data.suite.baseline))
+    differences = summarise_differences(seed_differences(data.runs, data.suite.baseline), data.interval)
     frame = keys.merge(summarise(data.runs), on=KEYS).merge(differences, on=KEYS, how="left")
     frame["pairs"] = frame["pairs"].fillna(0).astype(int)
     frame = frame.merge(_published(data, keys), on=KEYS, how="left")

@@ -20,7 +20,7 @@ _ROW, _HEADING = 0.92, 0.32  # inches
 
 
 def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
-    """A block a data set; seeds thin, their mean thick, the full model in every panel in black.
+    """A block a data set; seeds thin, their range shaded, their mean thick, the full model in every panel in black.
 
     Ticks on the axis mark where averaging started, one a seed; a dotted line where fine-tuning started; a cross where a
     run diverged.
@@ -61,6 +61,13 @@ def mean_curve(epochs: pd.DataFrame) -> pd.Series[float]:
     return by_step.loc[by_step["size"].eq(done["seed"].nunique()), "mean"]
 
 
+def range_of_seeds(epochs: pd.DataFrame) -> pd.DataFrame:
+    """``min`` and ``max`` of validation perplexity by step over finished runs, as far as all of them go."""
+    done = epochs[epochs["status"].eq(DONE)]
+    by_step = done.groupby("step")["valid_ppl"].agg(["min", "max", "size"])
+    return by_step.loc[by_step["size"].eq(done["seed"].nunique()), ["min", "max"]]
+
+
 def _variants(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[tuple[str, str]]:
     rows = frame[frame["dataset"].eq(dataset)]
     named = list(rows[["variant", "label"]].itertuples(index=False, name=None))
@@ -72,7 +79,7 @@ def _block(
 ) -> None:
     rows = math.ceil(len(panels) / _COLUMNS)
     axes = block.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
-    title = f"{heading(data, dataset, 50)}: validation perplexity"
+    title = heading(data, dataset, 50)
     block.suptitle(title, x=0.01, ha="left", fontsize=7.5, weight="bold")
     baseline = epochs[epochs["variant"].eq(data.suite.baseline)]
     for panel, (variant, label) in zip(axes.flat, panels, strict=False):
@@ -90,9 +97,12 @@ def _block(
         if place + _COLUMNS >= len(panels):
             panel.tick_params(labelbottom=True)
     block.supxlabel("epoch", fontsize=7)
+    block.supylabel("validation perplexity", fontsize=7)
 
 
 def _lines(axes: Axes, epochs: pd.DataFrame, color: str, alpha: float) -> None:
+    band = range_of_seeds(epochs)
+    axes.fill_between(band.index, band["min"], band["max"], color=color, alpha=0.16, linewidth=0, label="range")
     for _, run in epochs.groupby("seed"):
         axes.plot(run["step"], run["valid_ppl"], color=color, alpha=alpha, linewidth=0.5, label="seed")
     mean = mean_curve(epochs)

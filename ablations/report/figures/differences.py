@@ -37,7 +37,7 @@ def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     seeds = seed_differences(data.runs, data.suite.baseline)
     for panel, dataset, rows in zip(axes, datasets, panels, strict=True):
         _panel(panel, rows, seeds[seeds["dataset"].eq(dataset)])
-        panel.set_title(heading(data, dataset, 36))
+        panel.set_title(heading(data, dataset, 34))
     figure.supxlabel("change in log-perplexity × 100 (about %); right of 0 is worse", fontsize=7)
     figure.legend(handles=_key(frame), loc="outside upper left", ncols=2, columnspacing=1.5)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from ablations.report.data import ReportData
 from ablations.report.frame import dataset_title
 
 WIDTH = 3.4  # inches: a column of a two-column page
+NARROW = 2.9  # inches: what a telephone shows without shrinking the text
 FORMATS = ("png", "pdf")
 
 # Okabe & Ito's palette, told apart by colour-blind readers, and in grey
@@ -54,23 +56,34 @@ _SETTINGS: dict[Any, Any] = {
     "savefig.facecolor": "white",
     "text.parse_math": False,  # a label may hold a dollar sign
     "pdf.fonttype": 42,
+    "svg.fonttype": "path",  # the same on every machine; the page says in words what a figure shows
+    "svg.hashsalt": "awd",  # else names inside would differ from call to call
 }
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Matplotlib's defaults with this project's settings, whatever the user's own style file says."""
+def styled(width: float = WIDTH) -> Iterator[None]:
+    """Matplotlib's defaults with this project's settings, whatever the user's own style file says.
+
+    Args:
+        width: of the figures made inside, in inches.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams.update(_SETTINGS | {"figure.figsize": (width, width)})
         yield
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure one column wide, drawn without any global state."""
-    figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.02))
+    """An empty figure one column wide, drawn without any global state but the width of :func:`styled`."""
+    layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.02)
+    figure = Figure(figsize=(_figure_width(), height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def _figure_width() -> float:
+    return float(mpl.rcParams["figure.figsize"][0])
 
 
 def save(figure: Figure, path: Path, suffix: str) -> None:
@@ -80,6 +93,16 @@ def save(figure: Figure, path: Path, suffix: str) -> None:
         figure.savefig(path, format=suffix, dpi=200, metadata=metadata[suffix])
 
 
+def as_svg(figure: Figure) -> str:
+    """A figure as an ``<svg>`` element without a background, the same text for the same data."""
+    written = io.StringIO()
+    with styled():
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(written, format="svg", transparent=True, metadata=metadata)
+    text = written.getvalue()
+    return text[text.index("<svg") :].rstrip()
+
+
 def wrapped(label: str, width: int) -> str:
     """A label on as few lines as it needs, never more than three."""
     lines = textwrap.wrap(label, width, max_lines=3, placeholder=" …")
@@ -87,9 +110,13 @@ def wrapped(label: str, width: int) -> str:
 
 
 def heading(data: ReportData, dataset: str, width: int) -> str:
-    """What a panel shows and, where it is not the paper's, at which scale."""
+    """What a panel shows and, where it is not the paper's, at which scale.
+
+    Args:
+        width: characters of a line that fit where figures are ``WIDTH`` wide.
+    """
     scale = "" if data.profile.scale == "paper" else f", scaled down ({data.profile.name})"
-    return wrapped(dataset_title(dataset) + scale, width)
+    return wrapped(dataset_title(dataset) + scale, int(width * _figure_width() / WIDTH))
 
 
 def only_bottom(axes: Axes) -> None:

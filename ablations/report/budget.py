@@ -1,0 +1,115 @@
+"""What a table cost, and how much of the paper's training that is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from ablations.profile import load_profile
+from ablations.report.data import ReportData
+from ablations.report.formats import count, number
+from ablations.statistics import KEYS
+from ablations.store import DONE
+from awd.config import Config, config_from_dict, override
+from awd.corpus import DATASETS
+from awd.model import count_parameters
+
+
+def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
+    """What finished runs on a data set took, as names and texts in the order of reading; empty without any."""
+    runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["status"].eq(DONE)]
+    if runs.empty:
+        return []
+    runs = runs.merge(_trained(data), on=[*KEYS, "seed"], how="left")
+    baseline = runs[runs["variant"].eq(data.suite.baseline)]
+    of = baseline if len(baseline) else runs
+    config = config_from_dict(json.loads(of["config"].iloc[0]), "a recorded run")
+    rows = [
+        ("training text", _corpus(config, dataset)),
+        ("validation", _validation(config)),
+        ("parameters", f"{count(of['parameters'].iloc[0])} (full model)"),
+        ("epochs", f"{_range(runs['epochs'])} a run, of at most {config.training.epochs + config.finetuning.epochs}"),
+        (
+            "tokens trained on",
+            f"{count(of['tokens'].mean())} a run of the full model, {count(runs['tokens'].sum())} in all",
+        ),
+        ("of the paper's training", _share(data, dataset, of)),
+        ("time", _time(runs)),
+        ("hardware", _values(runs["host"]) + _device(runs)),
+        (
+            "computed by",
+            f"engine {_values(runs['engine'])}, {_values(runs['precision'])}, torch {_values(runs['torch_version'])}",
+        ),
+        ("code", f"version {_values(runs['project_version'])}, commit {_commits(runs)}"),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def _trained(data: ReportData) -> pd.DataFrame:
+    return data.epochs.groupby([*KEYS, "seed"], sort=False)["tokens"].sum().reset_index()
+
+
+def _corpus(config: Config, dataset: str) -> str:
+    whole = DATASETS[dataset].tokens["train"] if dataset in DATASETS and DATASETS[dataset].tokens else None
+    used = config.corpus.train_tokens
+    if used is None:
+        return f"all {whole:,} tokens" if whole else "all of it"
+    share = f" of {whole:,} ({100 * used / whole:.1f}%)" if whole else ""
+    rare = config.corpus.minimum_count
+    words = f"; words seen fewer than {rare} times are <unk>" if rare > 1 else ""
+    return f"the first {used:,} tokens{share}{words}"
+
+
+def _validation(config: Config) -> str:
+    tokens = config.corpus.valid_tokens
+    beginning = f"each epoch on the first {tokens:,} tokens; " if tokens else ""
+    return f"{beginning}reported figures on whole splits, the test once, at the weights best on validation"
+
+
+def _share(data: ReportData, dataset: str, runs: pd.DataFrame) -> str:
+    """Tokens seen, and multiplications, beside those of the paper's protocol on the same data set."""
+    known = DATASETS.get(dataset)
+    if known is None or known.vocabulary is None or data.published is None:
+        return ""
+    profile = load_profile("paper")
+    if dataset not in profile.datasets:
+        return ""
+    paper = override(override(Config(), profile.config, "paper"), profile.per_dataset.get(dataset, {}), "paper")
+    tokens = known.tokens["train"] * (paper.training.epochs + paper.finetuning.epochs)
+    parameters = count_parameters(known.vocabulary, paper.model)
+    seen, size = runs["tokens"].mean() / tokens, runs["parameters"].iloc[0] / parameters
+    return (
+        f"{_percent(seen)} of the tokens that its full model sees in at most "
+        f"{paper.training.epochs + paper.finetuning.epochs} epochs, with {_percent(size)} of its parameters"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%"
+
+
+def _time(runs: pd.DataFrame) -> str:
+    median, hours = number(runs["seconds"].median() / 60, 1), number(runs["seconds"].sum() / 3600, 1)
+    return f"{median} minutes a run (median), {hours} hours in all, a run on one core or GPU"
+
+
+def _range(values: pd.Series[float]) -> str:
+    low, high = int(np.min(values)), int(np.max(values))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _values(column: pd.Series[str]) -> str:
+    return ", ".join(sorted(set(column.dropna()))) or "unknown"
+
+
+def _device(runs: pd.DataFrame) -> str:
+    names = _values(runs["device"])
+    return "" if names == "cpu" else f"; {names}"
+
+
+def _commits(runs: pd.DataFrame) -> str:
+    commits = sorted({commit[:10] for commit in runs["git_commit"].dropna()})
+    dirty = " (with changes that are in no commit)" if runs["git_dirty"].eq(True).any() else ""
+    return (", ".join(commits) or "unknown") + dirty

@@ -1,0 +1,73 @@
+"""Each run against the full model's run of the same seed: a small panel a variant."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from ablations.report.data import ReportData
+from ablations.report.figures.differences import in_order
+from ablations.report.figures.style import GREY, INK, OURS, heading, new_figure, wrapped
+from ablations.statistics import seed_differences
+
+_COLUMNS = 2
+_TITLE = 26  # characters that fit above a panel
+_ROW, _HEADING = 1.2, 0.35  # inches
+
+
+def draw_pairs(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+    """A block a data set; a point a seed, labelled with it: validation perplexity of the full model to the right, of
+    the variant upwards. Above the line the variant is worse; points along it are seeds that go together.
+
+    Returns:
+        ``None`` where no variant has two pairs.
+    """
+    seeds = seed_differences(data.runs, data.suite.baseline)
+    blocks = {}
+    for dataset in dict.fromkeys(frame["dataset"]):
+        rows = in_order(data, frame, dataset)
+        rows = rows[rows["pairs"].ge(2)]
+        if len(rows):
+            blocks[dataset] = rows
+    if not blocks:
+        return None
+    heights = [math.ceil(len(rows) / _COLUMNS) * _ROW + _HEADING for rows in blocks.values()]
+    figure = new_figure(sum(heights))
+    parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (dataset, rows) in zip(parts, blocks.items(), strict=True):
+        of_dataset = seeds[seeds["dataset"].eq(dataset)]
+        title = f"{heading(data, dataset, 44)}: each seed"
+        part.suptitle(title, x=0.01, ha="left", fontsize=7.5, weight="bold")
+        axes = part.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True)
+        for panel, row in zip(axes.flat, rows.to_dict("records"), strict=False):
+            _panel(panel, of_dataset[of_dataset["variant"].eq(row["variant"])])
+            panel.set_title(wrapped(row["label"], _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
+        for panel in axes.flat[len(rows) :]:
+            panel.set_visible(False)
+        for place in range(len(rows)):
+            axes.flat[place].tick_params(labelbottom=place + _COLUMNS >= len(rows))
+        part.supxlabel(f"validation perplexity of {data.suite.variant(data.suite.baseline).label}", fontsize=7)
+        part.supylabel("of the variant", fontsize=7)
+    return figure
+
+
+def _panel(axes: Axes, pairs: pd.DataFrame) -> None:
+    full, variant = pairs["valid_log_of_baseline"], pairs["valid_log"]
+    # one scale for both: seeds that go together lie along the line
+    half = 0.62 * max(full.max() - full.min(), variant.max() - variant.min(), 1e-3)
+    for low, high, limit in ((full.min(), full.max(), axes.set_xlim), (variant.min(), variant.max(), axes.set_ylim)):
+        limit((low + high) / 2 - half, (low + high) / 2 + half)
+    shift = (variant - full).mean()
+    axes.axline((full.mean(), full.mean()), slope=1, color=GREY, linewidth=0.8, label="equal")
+    axes.axline((full.mean(), full.mean() + shift), slope=1, color=OURS, linewidth=0.5, linestyle=(0, (3, 2)))
+    axes.plot(full, variant, "o", color=OURS, markersize=3, markeredgewidth=0, alpha=0.8, label="seeds")
+    for x, y, seed in zip(full, variant, pairs["seed"], strict=True):
+        axes.annotate(str(seed), (x, y), xytext=(3, 2), textcoords="offset points", fontsize=5.5, color=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(3))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{math.exp(value):.1f}"))
