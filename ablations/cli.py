@@ -388,7 +388,7 @@ def _render(data: ReportData, results: Path, reports: Path) -> None:
 
     require_finished(data, results)
     folder = report_folder(data, reports)
-    render_report(data, folder)
+    render_report(data, folder, results)
     _say(f"report: {folder}")
 
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
+from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from ablations.report.data import ReportData
-from ablations.report.formats import number, one_line, plural
+from ablations.report.formats import DASH, number, one_line, plural
 from ablations.report.frame import comparable, dataset_title, published_dataset
-from ablations.statistics import rank_correlations
+from ablations.statistics import (
+    BOOTSTRAP,
+    CONFIDENCE,
+    KEYS,
+    ROUGH,
+    T,
+    rank_correlations,
+    seed_differences,
+)
 from ablations.store import DIVERGED, DONE, FAILED, PAUSED
 from awd.config import config_from_dict
 
 MOST_LISTED = 20
+INTERVAL_TITLES = {T: "t", BOOTSTRAP: "bootstrap"}
 SPLIT_TITLES = {"valid": "validation", "test": "test"}
 
 
@@ -78,7 +90,9 @@ def unfinished(data: ReportData, dataset: str) -> str:
 def reading(data: ReportData, intervals: bool) -> str:
     """What the columns are."""
     baseline = one_line(data.suite.variant(data.suite.baseline).label)
-    bracket = ", in brackets its 95% t interval" if intervals else ""
+    seeds = data.runs.groupby(KEYS)["seed"].nunique().max()
+    interval = f"its 95% {INTERVAL_TITLES[data.interval]} interval{_caution(data, seeds)}"
+    bracket = f", in brackets {interval}" if intervals else ""
     return (
         f"Perplexity: mean ± sd over finished runs. Δ: mean difference to {baseline}, paired by seed; 100 Δ log: the "
         f"same of log-perplexity times 100, about per cent{bracket}. Lower perplexity is better, so Δ > 0 means that "
@@ -86,15 +100,32 @@ def reading(data: ReportData, intervals: bool) -> str:
     )
 
 
-def correlation(frame: pd.DataFrame, dataset: str) -> str:
+def _caution(data: ReportData, seeds: int) -> str:
+    if data.interval == BOOTSTRAP:
+        return " (rough: too narrow under six seeds)" if seeds < ROUGH else ""
+    if not 2 <= seeds <= 3:
+        return ""
+    factor = stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)
+    return f" ({factor:.1f} standard errors to each side, as there are {seeds} seeds)"
+
+
+def correlation(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
     """How far the order of the rows is the paper's; empty where nothing can be ranked."""
-    found = rank_correlations(frame[frame["dataset"].eq(dataset)]).dropna().set_index("split")
+    found = rank_correlations(
+        frame[frame["dataset"].eq(dataset)], seed_differences(data.runs, data.suite.baseline)
+    ).set_index("split")
     sentences = []
-    for split, row in found.to_dict("index").items():
-        spearman, kendall = number(row["spearman"]), number(row["kendall"])
+    for split, row in found[found["spearman"].notna()].to_dict("index").items():
+        spearman, kendall = _with_interval(row, "spearman"), _with_interval(row, "kendall")
         rows = plural(row["rows"], "row")
         sentences.append(f"{SPLIT_TITLES[str(split)]} Spearman ρ = {spearman}, Kendall τ = {kendall} ({rows})")
-    return "Order of the rows against the paper's: " + "; ".join(sentences) + "." if sentences else ""
+    bracket = "; in brackets 95% of resampled seeds" if any("[" in sentence for sentence in sentences) else ""
+    return "Order of the rows against the paper's: " + "; ".join(sentences) + bracket + "." if sentences else ""
+
+
+def _with_interval(row: dict[Hashable, Any], name: str) -> str:
+    low, high = number(row[f"{name}_low"]), number(row[f"{name}_high"])
+    return number(row[name]) if low == DASH else f"{number(row[name])} [{low}, {high}]"
 
 
 def without_baseline(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
@@ -112,7 +143,7 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         without_baseline(data, frame, dataset),
         reading(data, intervals),
         source(data, dataset),
-        correlation(frame, dataset),
+        correlation(data, frame, dataset),
         setting(data, dataset),
     ]
     return [sentence for sentence in sentences if sentence]
@@ -125,7 +156,7 @@ def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[s
         *(one_line(note) for note in data.notes),
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
-        correlation(frame, dataset),
+        correlation(data, frame, dataset),
     ]
     return [sentence for sentence in sentences if sentence]
 

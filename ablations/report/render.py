@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -24,11 +25,14 @@ def report_folder(data: ReportData, reports: Path) -> Path:
     return reports / "-".join([data.profile.name, *map(_file_name, others)])
 
 
-def render_report(data: ReportData, folder: Path) -> list[Path]:
-    """Write the tables (``<suite>.md, .csv, .tex``) and the figures (``.png`` and ``.pdf``) of a report.
+def render_report(data: ReportData, folder: Path, results: Path | None = None) -> list[Path]:
+    """Write the tables (``<suite>.md, .csv, .tex``), the figures (``.png`` and ``.pdf``) and the page (``index.html``).
 
     A figure that the data cannot fill, such as ``ranks`` without published numbers, is left out, and one of that name
     from an earlier report is removed.
+
+    Args:
+        results: folder of the results, which the page links to.
 
     Returns:
         The files, in the order in which they were written.
@@ -38,7 +42,8 @@ def render_report(data: ReportData, folder: Path) -> list[Path]:
     """
     _require_finished(data)
     try:
-        return [*_write_tables(data, folder), *_write_figures(data, folder)]
+        paths = [*_write_tables(data, folder), *_write_figures(data, folder)]
+        return [*paths, _write_page(data, folder, [path.name for path in paths], results)]
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
 
@@ -84,3 +89,14 @@ def _write_figures(data: ReportData, folder: Path) -> list[Path]:
                 figures.save(drawn[name], temporary, suffix)
             paths.append(path)
     return paths
+
+
+def _write_page(data: ReportData, folder: Path, files: list[str], results: Path | None) -> Path:
+    from ablations.report import figures
+    from ablations.report.page import page_text
+
+    drawn = {name: figures.as_svg(figure) for name, figure in figures.draw(data, figures.NARROW).items()}
+    path = folder / "index.html"
+    place = Path(os.path.relpath(results, folder)).as_posix() if results else ""
+    write_text(path, page_text(data, drawn, files, place))
+    return path

@@ -16,12 +16,14 @@ from ablations.report.captions import caption, failures, paused, short_caption, 
 from ablations.report.data import ReportData
 from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, one_line, percent
 from ablations.report.frame import comparable, comparison_frame, dataset_title
-from ablations.statistics import SPLITS
+from ablations.statistics import SPLITS, seeds_needed
 
 Cell = Callable[[Any], str]
 
 
-def table_rows(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: bool = True) -> pd.DataFrame:
+def table_rows(
+    data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: bool = True, brief: bool = False
+) -> pd.DataFrame:
     """The cells of one data set's table, as text; columns that would be empty are left out.
 
     A variant without a finished run keeps its row: its cells say ``diverged`` or ``failed``, or hold a dash.
@@ -31,19 +33,38 @@ def table_rows(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals
         frame: as :func:`ablations.report.frame.comparison_frame` gives it.
         dataset: whose rows.
         intervals: give the 95% interval beside each change in log-perplexity.
+        brief: leave out the changes in perplexity.
     """
     rows = frame[frame["dataset"].eq(dataset)]
     columns: dict[str, Cell] = {"variant": lambda row: one_line(row.label), "n": _finished}
     for split in SPLITS:
         columns[split] = _perplexity(split)
-    for split in SPLITS:
+    for split in () if brief else SPLITS:
         columns[f"Δ {split}"] = _one(f"{split}_difference", _signed)
     for split in SPLITS:
         columns[f"100 Δ log {split}"] = _interval(split) if intervals else _one(f"{split}_log_difference", percent)
+    if intervals and rows["pairs"].max() > 1:
+        columns["seeds worse"] = _worse("valid")
     columns |= _published_columns(rows, comparable(data, dataset))
     if rows["reference_valid"].notna().any():
         columns["reference valid / test"] = _both("reference_{}", number)
     columns["parameters"] = _one("parameters", count)
+    return _cells(rows, columns)
+
+
+def statistics_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """How sure the differences of one data set are, as text: a row a variant but the baseline."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["pairs"].gt(0)]
+    columns: dict[str, Cell] = {
+        "variant": lambda row: one_line(row.label),
+        "pairs": _one("pairs", lambda n: f"{n:.0f}"),
+    }
+    for split in SPLITS:
+        columns[f"seeds worse, {split}"] = _worse(split)
+        columns[f"sd, {split}"] = _one(f"{split}_log_sd", lambda sd: number(100 * sd, 1))
+        columns[f"pairing, {split}"] = _one(f"{split}_pairing", number)
+        columns[f"p, {split}"] = _one(f"{split}_p_holm", lambda p: DASH if pd.isna(p) else f"{p:.2g}")
+        columns[f"seeds needed, {split}"] = _needed(split)
     return _cells(rows, columns)
 
 
@@ -180,6 +201,22 @@ def _interval(split: str) -> Cell:
     def text(row: Any) -> str:
         mean, low, high = (percent(getattr(row, f"{split}_log_{part}")) for part in ("difference", "low", "high"))
         return mean if low == DASH else f"{mean} [{low}, {high}]"
+
+    return text
+
+
+def _worse(split: str) -> Cell:
+    def text(row: Any) -> str:
+        share = getattr(row, f"{split}_worse")
+        return DASH if pd.isna(share) else f"{round(share * row.pairs)}/{row.pairs}"
+
+    return text
+
+
+def _needed(split: str) -> Cell:
+    def text(row: Any) -> str:
+        needed = seeds_needed(getattr(row, f"{split}_log_difference"), getattr(row, f"{split}_log_sd"))
+        return DASH if needed is None else str(needed)
 
     return text
 

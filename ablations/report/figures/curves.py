@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ablations.report.data import ReportData
-from ablations.report.figures.style import GREY, INK, OURS, PAPER, heading, new_figure, wrapped
+from ablations.report.figures.style import GREY, INK, OURS, PAPER, heading, is_narrow, new_figure, wrapped
 from ablations.store import DIVERGED, DONE, PAUSED
 
 _COLUMNS = 2
@@ -41,7 +41,9 @@ def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     blocks = figure.subfigures(len(datasets), 1, height_ratios=heights, squeeze=False)[:, 0]
     for block, dataset in zip(blocks, datasets, strict=True):
         _block(block, data, epochs[epochs["dataset"].eq(dataset)], panels[dataset], dataset)
-    figure.legend(handles=_key(data), loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1.2)
+    figure.legend(
+        handles=_key(data), loc="outside upper left", ncols=1 if is_narrow() else 2, handlelength=1.6, columnspacing=1.2
+    )
     return figure
 
 
@@ -127,13 +129,13 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
             va="center",
             color=PAPER,
             style="italic",
-            fontsize=6,
+            fontsize=6.5,
         )
     for started in runs["averaging_started"].dropna():
         axes.axvline(started + 0.5, ymax=0.12, color=PAPER, linewidth=0.9, label="averaging")
     if epochs.empty:
         reason = "missing" if runs["status"].isna().all() else "paused" if runs["status"].eq(PAUSED).any() else "failed"
-        axes.annotate(reason, (0.5, 0.8), xycoords="axes fraction", ha="center", color=GREY, style="italic", fontsize=6)
+        axes.annotate(reason, (0.5, 0.8), xycoords="axes fraction", ha="center", color=GREY, style="italic", fontsize=6.5)
 
 
 def _scales(axes: Axes, epochs: pd.DataFrame) -> None:

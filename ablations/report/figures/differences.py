@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ablations.report.data import ReportData
-from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, heading, new_figure, only_bottom, wrapped
+from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, fitted, heading, new_figure, only_bottom, wrapped
 from ablations.report.frame import dataset_title
 from ablations.statistics import seed_differences
 
@@ -38,7 +38,7 @@ def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     for panel, dataset, rows in zip(axes, datasets, panels, strict=True):
         _panel(panel, rows, seeds[seeds["dataset"].eq(dataset)])
         panel.set_title(heading(data, dataset, 34))
-    figure.supxlabel("change in log-perplexity × 100 (about %); right of 0 is worse", fontsize=7)
+    figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
     figure.legend(handles=_key(frame), loc="outside upper left", ncols=2, columnspacing=1.5)
     return figure
 
@@ -97,7 +97,7 @@ def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
     reason = next((name for name in ("diverged", "failed", "paused") if row[name]), "missing")
     text = reason if row["n"] == 0 else "no pair"
     axes.annotate(
-        text, (0, place), xytext=(3, 0), textcoords="offset points", va="center", color=GREY, style="italic", fontsize=6
+        text, (0, place), xytext=(3, 0), textcoords="offset points", va="center", color=GREY, style="italic", fontsize=6.5
     )
 
 

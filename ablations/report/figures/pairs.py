@@ -66,7 +66,7 @@ def _panel(axes: Axes, pairs: pd.DataFrame) -> None:
     axes.axline((full.mean(), full.mean() + shift), slope=1, color=OURS, linewidth=0.5, linestyle=(0, (3, 2)))
     axes.plot(full, variant, "o", color=OURS, markersize=3, markeredgewidth=0, alpha=0.8, label="seeds")
     for x, y, seed in zip(full, variant, pairs["seed"], strict=True):
-        axes.annotate(str(seed), (x, y), xytext=(3, 2), textcoords="offset points", fontsize=5.5, color=INK)
+        axes.annotate(str(seed), (x, y), xytext=(3, 2), textcoords="offset points", fontsize=6.5, color=INK)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(3))
         axis.set_minor_locator(NullLocator())

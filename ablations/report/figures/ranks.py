@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.report.data import ReportData
-from ablations.report.figures.style import GREY, INK, PAPER, heading, new_figure, wrapped
+from ablations.report.figures.style import GREY, INK, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.report.formats import number, percent
 from ablations.report.frame import dataset_title
 from ablations.statistics import rank_correlations
@@ -53,12 +53,13 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         axes.plot([0, 1], [row["ours"], row["theirs"]], color=color, linewidth=width, marker="o", markersize=3.2)
         _label(axes, 0, row["ours"], row["label"], row["valid_log_difference"], color if moved else INK)
         _label(axes, 1, row["theirs"], row["label"], row["published_valid_log_difference"], color if moved else INK)
-    axes.set_xlim(-1.35, 2.35)
+    side = 1.8 if is_narrow() else 1.35
+    axes.set_xlim(-side, 1 + side)
     axes.set_ylim(len(rows) + 0.6, 0.4)
     axes.set_axis_off()
     if (rows["ours"] - rows["theirs"]).abs().max() >= _FAR:
         note = f"orange: {_FAR} places apart or more"
-        axes.annotate(note, (0.5, len(rows) + 0.6), ha="center", va="top", color=PAPER, fontsize=6)
+        axes.annotate(note, (0.5, len(rows) + 0.6), ha="center", va="top", color=PAPER, fontsize=6.5)
 
 
 def _label(axes: Axes, side: int, place: int, label: str, change: float, color: str) -> None:
@@ -68,7 +69,7 @@ def _label(axes: Axes, side: int, place: int, label: str, change: float, color: 
         fontsize=6.5, color=color, weight="bold",
     )  # fmt: skip
     axes.annotate(
-        wrapped(label, 17), (side, place), xytext=(28 * away, 0), textcoords="offset points", ha=align, va="center",
+        fitted(label, 17), (side, place), xytext=(28 * away, 0), textcoords="offset points", ha=align, va="center",
         fontsize=6.5, color=color,
     )  # fmt: skip
 

@@ -109,6 +109,16 @@ def wrapped(label: str, width: int) -> str:
     return "\n".join(lines) or label
 
 
+def fitted(text: str, width: int) -> str:
+    """A text wrapped where so many characters of a line fit into a figure that is ``WIDTH`` wide."""
+    return wrapped(text, int(width * _figure_width() / WIDTH))
+
+
+def is_narrow() -> bool:
+    """Whether figures made now are narrower than a column."""
+    return _figure_width() < WIDTH
+
+
 def heading(data: ReportData, dataset: str, width: int) -> str:
     """What a panel shows and, where it is not the paper's, at which scale.
 
@@ -116,7 +126,7 @@ def heading(data: ReportData, dataset: str, width: int) -> str:
         width: characters of a line that fit where figures are ``WIDTH`` wide.
     """
     scale = "" if data.profile.scale == "paper" else f", scaled down ({data.profile.name})"
-    return wrapped(dataset_title(dataset) + scale, int(width * _figure_width() / WIDTH))
+    return fitted(dataset_title(dataset) + scale, width)
 
 
 def only_bottom(axes: Axes) -> None:

@@ -1,0 +1,186 @@
+"""The report as one page that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from ablations.report.budget import budget
+from ablations.report.captions import (
+    SPLIT_TITLES,
+    correlation,
+    failures,
+    paused,
+    reading,
+    scale,
+    setting,
+    source,
+    stale,
+    unfinished,
+    without_baseline,
+)
+from ablations.report.data import ReportData
+from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
+from ablations.report.formats import DASH, number, one_line, percent
+from ablations.report.frame import comparison_frame, dataset_title
+from ablations.report.tables import statistics_rows, table_rows
+from ablations.store import DONE
+from ablations.verdicts import UNDECIDED, judge
+
+TITLES = {
+    "differences": "What each part is worth",
+    "ranks": "The order of the rows",
+    "pairs": "Seed by seed",
+    "curves": "Validation while training",
+}
+_SAYS = {
+    "differences": "Change in log-perplexity to the full model, times 100, by row: our mean with its 95% interval and "
+    "every seed, and the paper's. Right of 0 the row is worse.",
+    "ranks": "Rows from the most harmful loss to the least, ours to the left and the paper's to the right; joined, so "
+    "that crossings are disagreements.",
+    "pairs": "A panel a row, a point a seed: validation perplexity of the full model to the right, of the row upwards. "
+    "Along the grey line both are equal; the dashed one is the mean difference.",
+    "curves": "A panel a row: validation perplexity by epoch, seeds thin, their range shaded, their mean thick, the "
+    "full model in black.",
+}
+# colours of the figures, as names that the page's style sheet gives other values in the dark
+_COLORS = {
+    INK: "var(--ink)",
+    GREY: "var(--grey)",
+    FAINT: "var(--faint)",
+    OURS: "var(--ours)",
+    PAPER: "var(--paper)",
+    "#ffffff": "var(--page)",
+}
+
+
+def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results: str) -> str:
+    """The page.
+
+    Args:
+        drawn: figures as ``<svg>`` elements, by name.
+        files: names of the report's other files, linked to.
+        results: path of the results folder, from the page's, linked to.
+    """
+    frame = comparison_frame(data)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ablations.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    parts = [_part(data, frame, dataset) for dataset in dict.fromkeys(frame["dataset"])]
+    return (
+        environment.get_template("page.html.jinja").render(
+            title=one_line(data.suite.title),
+            profile=data.profile,
+            notes=[one_line(note) for note in data.notes],
+            parts=parts,
+            figures=[
+                {
+                    "name": name,
+                    "title": TITLES[name],
+                    "says": _SAYS[name],
+                    "svg": _themed(drawn[name], name, TITLES[name]),
+                }
+                for name in TITLES
+                if name in drawn
+            ],
+            problems=[*failures(data), *paused(data), *stale(data)],
+            claims_source=one_line(data.claims.source) if data.claims else "",
+            files=files,
+            results=results,
+        )
+        + "\n"
+    )
+
+
+def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]:
+    return {
+        "name": dataset,
+        "title": dataset_title(dataset),
+        "scale": scale(data, dataset),
+        "table": _table(table_rows(data, frame, dataset, brief=True)),
+        "statistics": _table(statistics_rows(frame, dataset)),
+        "seeds": _table(_seeds(data, dataset)),
+        "sentences": [
+            sentence
+            for sentence in (
+                unfinished(data, dataset),
+                without_baseline(data, frame, dataset),
+                reading(data, intervals=True),
+                correlation(data, frame, dataset),
+                source(data, dataset),
+            )
+            if sentence
+        ],
+        "claims": _claims(data, dataset),
+        "budget": budget(data, dataset),
+        "setting": setting(data, dataset),
+    }
+
+
+def _table(rows: pd.DataFrame) -> dict[str, Any]:
+    return {"columns": list(rows.columns), "rows": rows.values.tolist()}
+
+
+def _seeds(data: ReportData, dataset: str) -> pd.DataFrame:
+    """Every perplexity, validation and test, by row and seed; a word where there is none."""
+    rows = []
+    for label, runs in data.runs[data.runs["dataset"].eq(dataset)].groupby("label", sort=False):
+        row = {"variant": one_line(str(label))}
+        for run in runs.sort_values("seed").to_dict("records"):
+            done = run["status"] == DONE
+            pair = f"{number(run['valid_ppl'])} / {number(run['test_ppl'])}"
+            row[f"seed {run['seed']}"] = pair if done else DASH if pd.isna(run["status"]) else str(run["status"])
+        rows.append(row)
+    return pd.DataFrame(rows).fillna(DASH)
+
+
+def _claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:
+    if data.claims is None:
+        return []
+    found = judge(data.claims, data.runs[data.runs["dataset"].eq(dataset)], data.suite)
+    claims = []
+    for claim in data.claims.claims:
+        verdicts = found[found["claim"].eq(claim.name)].to_dict("records")
+        told = [
+            {"split": SPLIT_TITLES[row["split"]], "verdict": row["verdict"], "evidence": _evidence(data, row)}
+            for row in verdicts
+        ]
+        claims.append({"says": claim.says, "written": claim.written(), "verdicts": told})
+    return claims
+
+
+def _evidence(data: ReportData, row: dict[Hashable, Any]) -> str:
+    """The weakest of the inequalities with its interval, and what would settle it."""
+    label, other = (one_line(data.suite.variant(row[name]).label) for name in ("row", "other"))
+    if pd.isna(row["difference"]):
+        return "no pair of finished runs"
+    against = "" if row["other"] == data.suite.baseline else f" against {other}"
+    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    bound = f", to compare with {percent(row['bound'])}" if row["bound"] else ""
+    text = f"{label}{against}: {percent(row['difference'])}{interval}{bound}; n = {row['pairs']}"
+    if row["verdict"] != UNDECIDED:
+        return text
+    if pd.isna(row["seeds_needed"]):
+        return f"{text}; no number of seeds up to a thousand would settle it, as things stand"
+    return f"{text}; about {row['seeds_needed']} seeds would settle it, if mean and spread stay as they are"
+
+
+def _themed(svg: str, name: str, title: str) -> str:
+    """An ``<svg>`` for inside a page: as wide as its place, in the page's colours, its names unlike any other's."""
+    head, rest = svg.split(">", 1)
+    view = re.search(r'viewBox="[^"]+"', head)
+    assert view is not None
+    for color, variable in _COLORS.items():
+        rest = re.sub(re.escape(color), variable, rest, flags=re.IGNORECASE)
+    rest = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", rest)
+    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {names} {view[0]} role="img" aria-label="{title}">{rest}'

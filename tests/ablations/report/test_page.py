@@ -1,0 +1,155 @@
+"""The page needs nothing but itself, says what the tables say, and renders in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.report.formats import percent
+from ablations.report.frame import comparison_frame
+from ablations.report.render import render_report
+from ablations.suite import load_published, load_suite
+from ablations.takehome import load_claims
+from tests.ablations.report.synthetic import report_data, user_suite
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def text(rendered: list[Path]) -> str:
+    return rendered[-1].read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Links, names and visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tags: set[str] = set()
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("href", "src", "xlink:href"):
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_it_refers_to_itself_and_its_neighbours_only(text: str, rendered: list[Path]) -> None:
+    page = Page(text)
+    neighbours = {path.name for path in rendered}
+    for link in page.links:
+        assert link in ("data:,", *neighbours) or link.removeprefix("#") in page.ids, link
+    assert {path.name for path in rendered[:-1]} <= set(page.links)
+    assert len(page.ids) == len(set(page.ids)), "figures share no names"
+    assert not page.tags & {"script", "iframe", "img", "object"}
+    assert "url(http" not in text
+    assert rendered[-1].stat().st_size < 3_000_000
+
+
+def test_it_says_what_the_tables_say(demo: Any, text: str) -> None:
+    words = " ".join(" ".join(Page(text).words).split())
+    frame = comparison_frame(demo)
+    for row in frame[frame["pairs"].gt(1)].to_dict("records"):
+        low, high = percent(row["valid_log_low"]), percent(row["valid_log_high"])
+        assert f"{percent(row['valid_log_difference'])} [{low}, {high}]" in words
+    assert "not the paper's setting" in words
+    assert "diverged" in words
+    assert "The corpus is another machine's." in words
+    for run in demo.runs[demo.runs["status"].eq("done")].to_dict("records"):
+        assert f"{run['valid_ppl']:.2f} / {run['test_ppl']:.2f}" in words
+
+
+def test_claims_are_told_with_their_evidence(demo: Any, tmp_path: Path) -> None:
+    suite = load_suite("table5")
+    claims = load_claims(suite, "table5", load_published(suite, "table5"))
+    assert claims is not None
+    page = Page(render_report(replace(demo, claims=claims), tmp_path)[-1].read_text(encoding="utf-8"))
+    words = " ".join(" ".join(page.words).split())
+    for claim in claims.claims:
+        assert f"{claim.says} {claim.written()}" in words
+    assert words.count("validation:") == len(claims.claims)
+    assert "no pair of finished runs" in words, "no run without NT-ASGD is finished here"
+
+
+def test_names_from_the_user_are_text_and_nothing_else(tmp_path: Path) -> None:
+    data = report_data(tmp_path / "results", suite=user_suite(3, label='<b onload="x">&amp; row'), seeds=2)
+    page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    assert "<b onload" not in page
+    assert "&lt;b onload=&#34;x&#34;&gt;&amp;amp; row 1" in page
+
+
+def test_colours_follow_the_readers_scheme(text: str) -> None:
+    figures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(figures) == 4
+    for figure in figures:
+        assert not set(re.findall(r"#[0-9a-fA-F]{6}\b", figure)) - {"#000000"}, "only the page's own colours"
+        assert "var(--ink)" in figure
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: the page is not looked at in a browser")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_it_renders_in_a_browser(browser: Any, rendered: list[Path], width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    told: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(rendered[-1].as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert not told
+    assert [url for url in requests if not url.startswith("data:")] == [rendered[-1].as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background, ink = (
+        sum(map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))[:3]))
+        for name in ("backgroundColor", "color")
+    )
+    assert (background > ink) == (scheme == "light")
+    # what is read in a figure is as large as small print
+    assert all(height >= 8 for height in page.evaluate(_HEIGHTS_OF_TEXT))
+    context.close()
+
+
+# the heights on the screen of the figures' words, each a group of drawn letters
+_HEIGHTS_OF_TEXT = """
+Array.from(document.querySelectorAll('svg g[id*="text_"]')).map(one => one.getBoundingClientRect())
+    .filter(box => box.width > 12 && box.width > box.height).map(box => box.height)
+"""
