@@ -5,15 +5,27 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
-from rich.console import Console
 
+from ablations.commands import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    collect_report,
+    open_store,
+    render,
+    run_and_report,
+    show,
+)
+from ablations.console import say, stderr, stdout
 from ablations.options import (
     DataDirOption,
     DatasetOption,
     EngineOption,
+    IntervalOption,
     PrecisionOption,
     ProfileOption,
     ReferenceOption,
@@ -29,19 +41,7 @@ from ablations.options import (
 from ablations.tuning.command import tune
 from awd.errors import InputError
 
-if TYPE_CHECKING:
-    from ablations.report.data import ReportData
-    from ablations.runner import Options
-    from ablations.selection import Selection
-    from ablations.store import Store
-
-DONE, SOME_FAILED, BAD_INPUT, PAUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
-
-# a file or a pipe has no width of its own: tables are then never cut
-_WIDE = 200
-stdout = Console(width=None if sys.stdout.isatty() else _WIDE)
-stderr = Console(width=None if sys.stderr.isatty() else _WIDE, stderr=True)
 
 
 app = typer.Typer(
@@ -176,32 +176,10 @@ def run(
     if dry_run:
         from ablations.overview import print_plan
 
-        store, at_once = _store(results), options.at_once
+        store, at_once = open_store(results), options.at_once
         print_plan(selection, store, stdout, force=force, retry_failed=retry_failed, jobs=at_once, messages=stderr)
         return
-    _run(selection.resolved(), options, results, None if no_report else reports, reference)
-
-
-def _run(selection: Selection, options: Options, results: Path, reports: Path | None, reference: Path) -> None:
-    try:
-        statuses, stopped = _train(selection, options, results)
-    except KeyboardInterrupt:
-        _say("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
-        raise typer.Exit(INTERRUPTED) from None
-    if stopped in ("Ctrl-C", "SIGTERM"):
-        _say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
-        raise typer.Exit(INTERRUPTED if stopped == "Ctrl-C" else TERMINATED)
-    if reports is not None and "done" in statuses:
-        data = _collect(selection, results, reference, other_seeds=True)
-        _render(data, results, reports)
-        _show(data, results)
-    if statuses <= {"done"}:
-        return
-    if stopped or statuses <= {"done", "paused"}:
-        stderr.print("paused: some runs are not done; the same command goes on", markup=False)
-        raise typer.Exit(PAUSED)
-    stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
-    raise typer.Exit(SOME_FAILED)
+    run_and_report(selection.resolved(), options, results, None if no_report else reports, reference)
 
 
 @app.command()
@@ -243,14 +221,16 @@ def report(
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
     reference: ReferenceOption = REFERENCE,
+    interval: IntervalOption = "t",
     data_dir: DataDirOption = None,
 ) -> None:
-    """Regenerate tables and figures from the results; trains nothing.
+    """Regenerate tables, figures and the page from the results; trains nothing.
 
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    _render(_collect(selection, results, reference, other_seeds=seeds is None), results, reports)
+    data = collect_report(selection, results, reference, other_seeds=seeds is None, interval=interval)
+    render(data, results, reports)
 
 
 @app.command()
@@ -265,6 +245,7 @@ def compare(
     precision: PrecisionOption = "auto",
     results: ResultsOption = Path("results"),
     reference: ReferenceOption = REFERENCE,
+    interval: IntervalOption = "t",
     data_dir: DataDirOption = None,
 ) -> None:
     """Print the table beside the paper's numbers and the published reference runs.
@@ -272,7 +253,7 @@ def compare(
     **Example**: `compare --results results/reference` shows the published runs.
     """
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    _show(_collect(selection, results, reference, other_seeds=seeds is None), results)
+    show(collect_report(selection, results, reference, other_seeds=seeds is None, interval=interval), results)
 
 
 app.command()(tune)
@@ -310,7 +291,7 @@ def status(
 
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     try:
-        all_done = print_status(selection, _store(results), stdout, watch=watch)
+        all_done = print_status(selection, open_store(results), stdout, watch=watch)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not all_done:
@@ -330,7 +311,7 @@ def data(
     from awd.corpus import load_corpus
 
     for name in names:
-        print_corpus(load_corpus(name, data_dir=data_dir, on_message=_say), stdout)
+        print_corpus(load_corpus(name, data_dir=data_dir, on_message=say), stdout)
 
 
 def main() -> NoReturn:
@@ -347,54 +328,3 @@ def main() -> NoReturn:
         stderr.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
     sys.exit(DONE)
-
-
-def _say(message: str) -> None:
-    stderr.print(message, markup=False, highlight=False)
-
-
-def _store(results: Path) -> Store:
-    from ablations.store import Store
-
-    return Store(results)
-
-
-def _train(selection: Selection, options: Options, results: Path) -> tuple[set[str], str | None]:
-    """Train what is missing; returns the statuses there are in the end, and why it stopped early, if it did."""
-    from ablations.plan import Corpus
-    from ablations.runner import run_plan
-    from ablations.selection import require_fit
-
-    texts = selection.texts(_say)
-    require_fit(selection, texts)
-    corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
-    plan = selection.plan(corpora)
-    outcome = run_plan(plan, _store(results), options, stderr)
-    recorded = _store(results).statuses()
-    # a run may have failed now and keep the result it had
-    now = {summary.status for summary in outcome.summaries}
-    return now | {recorded.get(spec.run_id, "missing") for spec in plan}, outcome.stopped
-
-
-def _collect(selection: Selection, results: Path, reference: Path, other_seeds: bool) -> ReportData:
-    from ablations.report.collect import collect
-
-    return collect(selection, _store(results), _store(reference), other_seeds=other_seeds)
-
-
-def _render(data: ReportData, results: Path, reports: Path) -> None:
-    from ablations.report.collect import require_finished
-    from ablations.report.render import render_report, report_folder
-
-    require_finished(data, results)
-    folder = report_folder(data, reports)
-    render_report(data, folder, results)
-    _say(f"report: {folder}")
-
-
-def _show(data: ReportData, results: Path) -> None:
-    from ablations.report.collect import require_finished
-    from ablations.report.render import terminal_table
-
-    require_finished(data, results)
-    stdout.print(terminal_table(data))

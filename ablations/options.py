@@ -52,6 +52,10 @@ ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the re
 ReferenceOption = Annotated[
     Path, typer.Option("--reference", help="Results set beside yours; the published ones by default.")
 ]
+IntervalOption = Annotated[
+    Literal["t", "bootstrap"],
+    typer.Option("--interval", help="95% intervals by Student's t, or over resampled seeds: rough under six of them."),
+]
 DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),

@@ -80,6 +80,16 @@ class Selection:
         """Name and digest of every corpus; downloads nothing."""
         return [Corpus(dataset_name(name), name, corpus_identity(name)) for name in self.datasets]
 
+    def loaded_corpora(self, on_message: Callable[[str], None]) -> list[Corpus]:
+        """Name and digest of every corpus, downloaded where missing, and found long enough.
+
+        Raises:
+            CorpusError: as :func:`require_fit`.
+        """
+        texts = self.texts(on_message)
+        require_fit(self, texts)
+        return [Corpus(text.name, source, text.sha256) for source, text in zip(self.datasets, texts, strict=True)]
+
     def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """The runs on these corpora; ``seeds`` goes before the selection's own."""
         engine, precision = self.computed_by

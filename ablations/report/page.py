@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from typing import Any
 
 import jinja2
@@ -11,7 +10,6 @@ import pandas as pd
 
 from ablations.report.budget import budget
 from ablations.report.captions import (
-    SPLIT_TITLES,
     correlation,
     failures,
     paused,
@@ -23,13 +21,13 @@ from ablations.report.captions import (
     unfinished,
     without_baseline,
 )
+from ablations.report.claims import judged_claims
 from ablations.report.data import ReportData
 from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
-from ablations.report.formats import DASH, number, one_line, percent
+from ablations.report.formats import DASH, number, one_line
 from ablations.report.frame import comparison_frame, dataset_title
 from ablations.report.tables import statistics_rows, table_rows
 from ablations.store import DONE
-from ablations.verdicts import UNDECIDED, judge
 
 TITLES = {
     "differences": "What each part is worth",
@@ -119,7 +117,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             )
             if sentence
         ],
-        "claims": _claims(data, dataset),
+        "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
     }
@@ -140,37 +138,6 @@ def _seeds(data: ReportData, dataset: str) -> pd.DataFrame:
             row[f"seed {run['seed']}"] = pair if done else DASH if pd.isna(run["status"]) else str(run["status"])
         rows.append(row)
     return pd.DataFrame(rows).fillna(DASH)
-
-
-def _claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:
-    if data.claims is None:
-        return []
-    found = judge(data.claims, data.runs[data.runs["dataset"].eq(dataset)], data.suite)
-    claims = []
-    for claim in data.claims.claims:
-        verdicts = found[found["claim"].eq(claim.name)].to_dict("records")
-        told = [
-            {"split": SPLIT_TITLES[row["split"]], "verdict": row["verdict"], "evidence": _evidence(data, row)}
-            for row in verdicts
-        ]
-        claims.append({"says": claim.says, "written": claim.written(), "verdicts": told})
-    return claims
-
-
-def _evidence(data: ReportData, row: dict[Hashable, Any]) -> str:
-    """The weakest of the inequalities with its interval, and what would settle it."""
-    label, other = (one_line(data.suite.variant(row[name]).label) for name in ("row", "other"))
-    if pd.isna(row["difference"]):
-        return "no pair of finished runs"
-    against = "" if row["other"] == data.suite.baseline else f" against {other}"
-    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
-    bound = f", to compare with {percent(row['bound'])}" if row["bound"] else ""
-    text = f"{label}{against}: {percent(row['difference'])}{interval}{bound}; n = {row['pairs']}"
-    if row["verdict"] != UNDECIDED:
-        return text
-    if pd.isna(row["seeds_needed"]):
-        return f"{text}; no number of seeds up to a thousand would settle it, as things stand"
-    return f"{text}; about {row['seeds_needed']} seeds would settle it, if mean and spread stay as they are"
 
 
 def _themed(svg: str, name: str, title: str) -> str:

@@ -12,7 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
+from ablations.report.claims import claim_lines
 from ablations.report.data import ReportData
 from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, one_line, percent
 from ablations.report.frame import comparable, comparison_frame, dataset_title
@@ -80,6 +82,11 @@ def markdown_page(data: ReportData) -> str:
         parts.append(most_important)
         parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
         parts.append(_bullets(sentences))
+        claims, took = claim_lines(data, dataset), budget(data, dataset)
+        if claims:
+            parts += ["What the paper concludes, at this scale:", _bullets(map(markdown, claims))]
+        if took:
+            parts += ["What it took:", _bullets(markdown(f"{name}: {text}") for name, text in took)]
     if failures(data):
         parts += ["Runs that ended without a result:", _bullets(map(markdown, failures(data)))]
     if paused(data):

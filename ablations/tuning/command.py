@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from ablations.commands import INTERRUPTED, PAUSED, SOME_FAILED, TERMINATED
+from ablations.console import say, stderr, stdout
 from ablations.options import (
     DataDirOption,
     EngineOption,
@@ -18,9 +19,7 @@ from ablations.options import (
     make_selection,
 )
 
-_EXIT_CODES = {"Ctrl-C": 130, "SIGTERM": 143}
-_FAILED, _PAUSED = 1, 3
-stdout, stderr = Console(), Console(stderr=True)
+_EXIT_CODES = {"Ctrl-C": INTERRUPTED, "SIGTERM": TERMINATED}
 
 
 def tune(
@@ -67,8 +66,7 @@ def tune(
     import joblib
 
     from ablations.backends.backend import WorkerDiedError
-    from ablations.plan import Corpus
-    from ablations.selection import dataset_name, require_fit
+    from ablations.selection import dataset_name
     from ablations.stopping import parse_duration
     from ablations.tuning.search import load_search
     from ablations.tuning.tune import Options
@@ -78,10 +76,7 @@ def tune(
     the_search = load_search(search)
     selection = make_selection(suite, profile, [dataset], None, None, settings, data_dir, engine, precision, device)
     selection = selection.only_baseline().resolved()
-    texts = selection.texts(lambda line: stderr.print(line, markup=False, highlight=False))
-    require_fit(selection, texts)
-    corpora = [Corpus(text.name, source, text.sha256) for source, text in zip(selection.datasets, texts, strict=True)]
-    (spec,) = selection.plan(corpora, [the_search.training_seed])
+    (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
     options = Options(
         folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
         trials=trials or the_search.trials,
@@ -95,12 +90,12 @@ def tune(
         stopped = run(spec, the_search, options, stderr)
     except WorkerDiedError as error:
         stderr.print(f"error: a worker died ({error}); the same command goes on", markup=False)
-        raise typer.Exit(_FAILED) from None
+        raise typer.Exit(SOME_FAILED) from None
     except KeyboardInterrupt:
-        raise typer.Exit(_EXIT_CODES["Ctrl-C"]) from None
+        raise typer.Exit(INTERRUPTED) from None
     found = _show(options.folder)
     if stopped or not found:
-        raise typer.Exit(_EXIT_CODES.get(stopped, _PAUSED) if stopped else _FAILED)
+        raise typer.Exit(_EXIT_CODES.get(stopped, PAUSED) if stopped else SOME_FAILED)
 
 
 def _show(folder: Path) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL, TRIALS, BEST = "study.journal", "trials.csv", "best.yaml"
+STOPPED = "stopped"  # a trial that the next call tries again
 WHY, SECONDS, EPOCHS = "why", "core_seconds", "epochs"  # what a trial says of itself
 _NAME = "study"
 _IDENTITY, _SITTINGS = "identity", "sittings"
@@ -125,7 +126,9 @@ def trials_frame(study: optuna.Study) -> pd.DataFrame:
             continue
         best = min(trial.intermediate_values.values(), default=None)
         about = {key: trial.user_attrs.get(key) for key in (EPOCHS, SECONDS, WHY)}
-        outcome = {"trial": trial.number, "state": trial.state.name.lower(), "valid_ppl": best}
+        stopped = trial.state == TrialState.FAIL and WHY not in trial.user_attrs
+        state = STOPPED if stopped else trial.state.name.lower()
+        outcome = {"trial": trial.number, "state": state, "valid_ppl": best}
         rows.append({**outcome, **about, **_settings(trial)})
     return pd.DataFrame(rows)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ablations.plan import RunSpec
 from ablations.tuning.search import Search
-from ablations.tuning.study import EPOCHS, SECONDS, WHY, open_study, require_optuna
+from ablations.tuning.study import EPOCHS, SECONDS, STOPPED, WHY, open_study, require_optuna
 from ablations.watch import has_lost_its_parent
 from ablations.worker import describe_failure, encode_corpus, prepare_process
 from awd.errors import DivergedError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from awd.trainer import EpochRecord, Trainer
 
 _LOOK_SECONDS = 0.5
-STOPPED = "stopped"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ablations.provenance import collect_provenance
 from ablations.stopping import Invocation
 from ablations.tuning.search import Search, Value, nested, require_inside
 from ablations.tuning.study import (
+    STOPPED,
     best_settings,
     claim,
     count_tried,
@@ -27,7 +28,7 @@ from ablations.tuning.study import (
     require_optuna,
     write_summary,
 )
-from ablations.tuning.trial import STOPPED, Order, Tried, try_settings
+from ablations.tuning.trial import Order, Tried, try_settings
 from awd.config import config_to_dict, override
 from awd.errors import ConfigError, InputError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -135,7 +136,8 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
         axes.axvline(started + 0.5, ymax=0.12, color=PAPER, linewidth=0.9, label="averaging")
     if epochs.empty:
         reason = "missing" if runs["status"].isna().all() else "paused" if runs["status"].eq(PAUSED).any() else "failed"
-        axes.annotate(reason, (0.5, 0.8), xycoords="axes fraction", ha="center", color=GREY, style="italic", fontsize=6.5)
+        look: dict[str, Any] = {"ha": "center", "color": GREY, "style": "italic", "fontsize": 6.5}
+        axes.annotate(reason, (0.5, 0.8), xycoords="axes fraction", **look)
 
 
 def _scales(axes: Axes, epochs: pd.DataFrame) -> None:

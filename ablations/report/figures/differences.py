@@ -63,7 +63,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> None:
         axes.plot(
             100 * seeds["valid_log_difference"],
             seeds["variant"].map(places) + _SEEDS,
-            linestyle="none", marker="o", markersize=2.6, markerfacecolor=OURS, markeredgewidth=0, alpha=0.45, zorder=3,
+            linestyle="none", marker="o", markersize=2.6, color=OURS, markeredgewidth=0, alpha=0.45, zorder=3,
             label="seeds",
         )  # fmt: skip
     axes.set_yticks(list(places.values()), [wrapped(label, 27) for label in rows["label"]])
@@ -80,15 +80,15 @@ def _draw(axes: Axes, rows: pd.DataFrame, places: dict[str, int]) -> None:
         label="interval",
     )  # fmt: skip
     axes.plot(
-        100 * rows["test_log_difference"], place + _MEAN, linestyle="none", marker="|", markersize=8,
+        100 * rows["test_log_difference"], place + _MEAN, linestyle="none", marker="|", markersize=8, color=GREY,
         markeredgecolor=GREY, markeredgewidth=0.9, zorder=3, label="test",
     )  # fmt: skip
     axes.plot(
-        ours, place + _MEAN, linestyle="none", marker="o", markersize=5.2, markerfacecolor=OURS,
+        ours, place + _MEAN, linestyle="none", marker="o", markersize=5.2, color=OURS,
         markeredgecolor="white", markeredgewidth=0.5, zorder=4, label="ours",
     )  # fmt: skip
     axes.plot(
-        published, place + _PAPER, linestyle="none", marker="D", markersize=4.2, markerfacecolor="white",
+        published, place + _PAPER, linestyle="none", marker="D", markersize=4.2, color=PAPER, markerfacecolor="white",
         markeredgecolor=PAPER, markeredgewidth=1, zorder=3, label="paper",
     )  # fmt: skip
 
@@ -97,7 +97,14 @@ def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
     reason = next((name for name in ("diverged", "failed", "paused") if row[name]), "missing")
     text = reason if row["n"] == 0 else "no pair"
     axes.annotate(
-        text, (0, place), xytext=(3, 0), textcoords="offset points", va="center", color=GREY, style="italic", fontsize=6.5
+        text,
+        (0, place),
+        xytext=(3, 0),
+        textcoords="offset points",
+        va="center",
+        color=GREY,
+        style="italic",
+        fontsize=6.5,
     )
 
 
@@ -120,11 +127,9 @@ def _limit(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame, places: dict[str
 
 def _key(frame: pd.DataFrame) -> list[Line2D]:
     mean = Line2D([], [], color=OURS, linewidth=1, marker="o", markersize=5.2, markeredgecolor="white")
-    seed = Line2D(
-        [], [], linestyle="none", marker="o", markersize=2.6, markerfacecolor=OURS, markeredgewidth=0, alpha=0.45
-    )
-    test = Line2D([], [], linestyle="none", marker="|", markersize=8, markeredgecolor=GREY, markeredgewidth=0.9)
-    paper = Line2D([], [], linestyle="none", marker="D", markersize=4.2, markerfacecolor="white", markeredgecolor=PAPER)
+    seed = Line2D([], [], linestyle="none", marker="o", markersize=2.6, color=OURS, markeredgewidth=0, alpha=0.45)
+    test = Line2D([], [], linestyle="none", marker="|", markersize=8, color=GREY, markeredgewidth=0.9)
+    paper = Line2D([], [], linestyle="none", marker="D", markersize=4.2, color=PAPER, markerfacecolor="white")
     intervals = frame["valid_log_low"].notna().any()
     mean.set_label("ours: mean, 95% interval" if intervals else "ours")
     seed.set_label("ours: each seed")

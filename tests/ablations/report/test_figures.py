@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
-from ablations.report.figures import draw
-from ablations.report.figures.curves import mean_curve, with_steps
+from ablations.report.figures import NARROW, as_svg, draw
+from ablations.report.figures.curves import mean_curve, range_of_seeds, with_steps
 from ablations.report.figures.style import WIDTH
 from ablations.report.frame import comparison_frame
+from ablations.statistics import seed_differences
 from tests.ablations.report.synthetic import report_data, user_suite
 
 
@@ -127,7 +129,7 @@ def test_two_data_sets_have_a_panel_each(paper):
 def test_suites_of_the_users_own_are_drawn_without_ranks(tmp_path, variants):
     data = report_data(tmp_path, suite=user_suite(variants, "– costs $5 & more, with a really very long name"), seeds=2)
     found = draw(data)
-    assert list(found) == ["differences", "curves"]
+    assert list(found) == ["differences", "curves", "pairs"]
     (ours,) = lines(found["differences"].axes[0], "ours")
     assert len(ours) == variants - 1
 
@@ -146,3 +148,46 @@ def test_nothing_is_drawn_beyond_the_edges(figures, paper, tmp_path):
         assert box.x0 > -0.02
         assert box.x1 < WIDTH + 0.02
         assert box.y1 < figure.get_figheight() + 0.02
+
+
+def test_pairs_are_log_perplexities_of_the_same_seed(figures, demo):
+    pairs = seed_differences(demo.runs, "full")
+    drawn = panel(figures["pairs"], "– full sized embedding")
+    (points,) = lines(drawn, "seeds")
+    expected = pairs.loc[pairs["variant"].eq("full-size-embedding"), ["valid_log_of_baseline", "valid_log"]]
+    assert points == pytest.approx(expected.to_numpy())
+    assert sorted(text.get_text() for text in drawn.texts) == ["1", "2", "3"]
+    # one scale for both, on which every point lies
+    (left, right), (low, high) = drawn.get_xlim(), drawn.get_ylim()
+    assert right - left == pytest.approx(high - low)
+    assert ((points > [left, low]) & (points < [right, high])).all()
+    shown = {axes.get_title(loc="left") for axes in figures["pairs"].axes if axes.get_visible()}
+    assert "– NT-ASGD" not in shown, "no run of it is finished"
+
+
+def test_one_seed_has_no_pairs_to_show(paper):
+    assert "pairs" not in draw(paper)
+
+
+def test_the_range_of_seeds_lies_behind_their_curves(figures, demo):
+    epochs = with_steps(demo)
+    of_row = epochs[epochs["dataset"].eq("python-docs") & epochs["variant"].eq("full")]
+    band = range_of_seeds(of_row)
+    table = of_row.pivot(index="step", columns="seed", values="valid_ppl").dropna()
+    assert band["min"].tolist() == table.min(axis=1).tolist()
+    assert band["max"].tolist() == table.max(axis=1).tolist()
+    shaded = [part for part in panel(figures["curves"], "– weight-dropping").collections if part.get_label() == "range"]
+    assert len(shaded) == 2, "the full model's and the row's"
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDTH])
+def test_no_type_is_smaller_than_can_be_read(demo, width):
+    for name, figure in draw(demo, width).items():
+        smallest = min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text())
+        assert smallest >= 6.5, name
+
+
+def test_a_figure_is_the_same_text_each_time(demo):
+    first, second = (as_svg(draw(demo, NARROW)["differences"]) for _ in range(2))
+    assert first == second
+    assert first.startswith("<svg")

@@ -15,12 +15,13 @@ from awd.errors import InputError
 from tests.ablations.report.synthetic import report_data, user_suite
 
 TABLES = ["table5.md", "table5.csv", "table5.tex"]
-FIGURES = ["differences.png", "differences.pdf", "curves.png", "curves.pdf", "ranks.png", "ranks.pdf"]
+FIGURES = [f"{name}.{suffix}" for name in ("differences", "curves", "ranks", "pairs") for suffix in ("png", "pdf")]
+PAGE = ["index.html"]
 
 
 def test_a_report_is_tables_and_figures(rendered):
-    assert [path.name for path in rendered] == TABLES + FIGURES
-    assert sorted(path.name for path in rendered[0].parent.iterdir()) == sorted(TABLES + FIGURES)
+    assert [path.name for path in rendered] == TABLES + FIGURES + PAGE
+    assert sorted(path.name for path in rendered[0].parent.iterdir()) == sorted(TABLES + FIGURES + PAGE)
     for path in rendered:
         head = path.read_bytes()[:8]
         assert path.suffix != ".png" or head == b"\x89PNG\r\n\x1a\n"
@@ -39,7 +40,7 @@ def test_a_figure_that_cannot_be_drawn_any_more_does_not_stay(tmp_path):
     old.parent.mkdir()
     old.touch()
     paths = render_report(report_data(tmp_path / "results", suite=user_suite(2), seeds=1), old.parent)
-    assert [path.name for path in paths] == ["mine.md", "mine.csv", "mine.tex", *FIGURES[:4]]
+    assert [path.name for path in paths] == ["mine.md", "mine.csv", "mine.tex", *FIGURES[:4], *PAGE]
     assert not old.exists()
 
 

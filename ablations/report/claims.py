@@ -1,0 +1,58 @@
+"""A paper's claims beside our verdicts and their evidence, as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+
+from ablations.report.captions import SPLIT_TITLES
+from ablations.report.data import ReportData
+from ablations.report.formats import one_line, percent
+from ablations.verdicts import UNDECIDED, judge
+
+
+def judged_claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:
+    """What a paper concludes and whether the runs on a data set support it; empty where a suite has no claims.
+
+    Returns:
+        For each claim ``says``, ``written`` (its inequality) and ``verdicts``: ``split``, ``verdict`` and ``evidence``.
+    """
+    if data.claims is None:
+        return []
+    found = judge(data.claims, data.runs[data.runs["dataset"].eq(dataset)], data.suite)
+    claims = []
+    for claim in data.claims.claims:
+        verdicts = found[found["claim"].eq(claim.name)].to_dict("records")
+        told = [
+            {"split": SPLIT_TITLES[row["split"]], "verdict": row["verdict"], "evidence": _evidence(data, row)}
+            for row in verdicts
+        ]
+        claims.append({"says": claim.says, "written": claim.written(), "verdicts": told})
+    return claims
+
+
+def _evidence(data: ReportData, row: dict[Hashable, Any]) -> str:
+    """The weakest of the inequalities with its interval, and what would settle it."""
+    label, other = (one_line(data.suite.variant(row[name]).label) for name in ("row", "other"))
+    if pd.isna(row["difference"]):
+        return "no pair of finished runs"
+    against = "" if row["other"] == data.suite.baseline else f" against {other}"
+    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    bound = f", to compare with {percent(row['bound'])}" if row["bound"] else ""
+    text = f"{label}{against}: {percent(row['difference'])}{interval}{bound}; n = {row['pairs']}"
+    if row["verdict"] != UNDECIDED:
+        return text
+    if pd.isna(row["seeds_needed"]):
+        return f"{text}; no number of seeds up to a thousand would settle it, as things stand"
+    return f"{text}; about {row['seeds_needed']} seeds would settle it, if mean and spread stay as they are"
+
+
+def claim_lines(data: ReportData, dataset: str) -> list[str]:
+    """The same, a line a claim."""
+    lines = []
+    for claim in judged_claims(data, dataset):
+        verdicts = "; ".join(f"{one['split']} {one['verdict']} ({one['evidence']})" for one in claim["verdicts"])
+        lines.append(f"{claim['says']} {claim['written']}: {verdicts}")
+    return lines
