@@ -57,8 +57,10 @@ def kill_workers(folder: Path, results: Path, kills: int, seed: int) -> str:
     sweep = Sweep(folder, "--results", results, "--jobs", 2, "--checkpoint-every", 1, "--max-restarts", 30)
     done = 0
     while done < kills and sweep.process.poll() is None:
-        wait_for(lambda: running(results, epochs=0) or sweep.process.poll() is not None)
-        time.sleep(draw.uniform(0, 2))
+        # while a process still starts, and while it trains
+        epochs = draw.choice([0, 1])
+        wait_for(lambda epochs=epochs: running(results, epochs) or sweep.process.poll() is not None)
+        time.sleep(draw.uniform(0, 0.7))
         done += kill_a_worker(results, draw.choice)
     code, errors = sweep.end(900)
     assert code == 0, errors
