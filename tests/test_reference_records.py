@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+from ablations.plan import Corpus
 from ablations.selection import select
+from ablations.tuning.search import load_search
+from ablations.tuning.study import open_study, write_summary
+from awd.config import override
 from awd.corpus import corpus_identity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,3 +62,27 @@ def test_the_published_report_is_made_from_the_published_runs(tmp_path: Path) ->
     for suffix in ("md", "csv", "tex"):
         made, published = (folder / "demo" / f"table5.{suffix}" for folder in (tmp_path, REPORTS))
         assert made.read_bytes() == published.read_bytes()
+
+
+@pytest.mark.parametrize("dataset", ["ptb"])
+def test_the_small_profile_has_the_best_settings_of_its_study(dataset: str) -> None:
+    study = RESULTS / "tuning" / f"small-{dataset}"
+    settings = yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))
+    (spec,) = select("table5", "small", [dataset]).only_baseline().plan([Corpus(dataset, dataset, "")], [1])
+    assert override(spec.config, settings, "best.yaml") == spec.config
+    trials = pd.read_csv(study / "trials.csv")
+    best = trials[trials["state"].eq("complete")].sort_values(["valid_ppl", "trial"]).iloc[0]
+    for field in load_search("strengths").space:
+        section, _, key = field.partition(".")
+        assert settings[section][key] == best[field]
+
+
+def test_the_summary_of_a_study_is_that_of_its_journal(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    for published in sorted((RESULTS / "tuning").iterdir()):
+        copy = tmp_path / published.name
+        copy.mkdir()
+        shutil.copy(published / "study.journal", copy)
+        write_summary(open_study(copy, load_search("strengths")), copy)
+        for name in ("trials.csv", "best.yaml"):
+            assert (copy / name).read_bytes() == (published / name).read_bytes()

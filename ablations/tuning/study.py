@@ -82,12 +82,23 @@ def claim(study: optuna.Study, identity: Mapping[str, Any], sitting: Mapping[str
     expected = json.loads(json.dumps(identity))
     if recorded is None:
         study.set_user_attr(_IDENTITY, expected)
-    elif recorded != expected:
-        differing = sorted(key for key in expected.keys() | recorded if expected.get(key) != recorded.get(key))
+        recorded = expected
+    now, before = _without_searched(expected), _without_searched(recorded)
+    if now != before:
+        differing = sorted(key for key in now.keys() | before if now.get(key) != before.get(key))
         raise InputError(
             f"{folder}: holds a study with another {' and '.join(differing)}; give another --study folder, or delete it"
         )
     study.set_user_attr(_SITTINGS, [*study.user_attrs.get(_SITTINGS, []), dict(sitting)])
+
+
+def _without_searched(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that each trial sets do not matter: a profile may have taken over what a study found."""
+    config = {section: dict(fields) for section, fields in identity["config"].items()}
+    for field in identity["space"]:
+        section, _, key = field.partition(".")
+        config[section].pop(key, None)
+    return {**identity, "config": config}
 
 
 def give_back_unfinished(study: optuna.Study) -> int:
