@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablations.plan import Corpus, RunSpec
 from ablations.report.data import ReportData, join_epochs, join_runs
+from ablations.report.frame import dataset_title
 from ablations.selection import AUTO, Selection, dataset_name
 from ablations.statistics import T
 from ablations.store import DONE, Store
@@ -36,7 +37,9 @@ def collect(
         StoreError: a shard cannot be read.
     """
     recorded = store.runs()
+    selection, absent = _with_runs(selection, recorded)
     corpora, notes = _recorded_corpora(selection, recorded)
+    notes += absent
     selection = as_recorded(selection, recorded)
     plan = _plan(selection, corpora, recorded, other_seeds)
     runs = join_runs(plan, recorded)
@@ -76,6 +79,17 @@ def require_finished(data: ReportData, results: Path) -> None:
             f"{', '.join(data.runs['dataset'].unique())}; to train them: python run_ablations.py --all, with the same "
             f"--suite, --profile, --dataset, --set and --results"
         )
+
+
+def _with_runs(selection: Selection, recorded: pd.DataFrame) -> tuple[Selection, list[str]]:
+    """The data sets of which a run of the profile is recorded, and a note for each other; all, where there is none."""
+    known = set(recorded.loc[recorded["profile"] == selection.profile.name, "dataset"])
+    present = tuple(source for source in selection.datasets if dataset_name(source) in known)
+    if not present:
+        return selection, []
+    absent = [dataset_name(source) for source in selection.datasets if source not in present]
+    notes = [f"No run on {dataset_title(name)} is recorded yet." for name in absent]
+    return replace(selection, datasets=present), notes
 
 
 def _asked_for(selection: Selection, recorded: pd.DataFrame, other_seeds: bool) -> pd.Series[bool]:

@@ -135,3 +135,17 @@ def test_a_selection_resolves_auto_by_the_machine_once() -> None:
     asked = select("table5", "smoke", engine="torch", precision="bf16")
     assert asked.computed_by == ("torch", "bf16")
     assert {(spec.engine, spec.precision) for spec in asked.plan(asked.corpora())} == {("torch", "bf16")}
+
+
+def test_a_data_set_without_any_run_is_a_note_and_no_empty_table(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    both = select("table5", "paper", variants="full")
+    assert set(collect(both, store).runs["dataset"]) == {"ptb", "wikitext-2"}, (
+        "with none at all there is nothing to say"
+    )
+    ptb = select("table5", "paper", ["ptb"], variants="full")
+    record(store, ptb.plan(ptb.corpora(), [1]))
+    data = collect(both, store)
+    assert set(data.runs["dataset"]) == {"ptb"}
+    assert data.notes == ("No run on WikiText-2 is recorded yet.",)
+    assert collect(ptb, store).notes == ()
