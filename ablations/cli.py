@@ -76,7 +76,7 @@ def _root(
 
     **Examples**
 
-    * `python run_ablations.py --all` — the demo: three seeds of nine variants, under ten minutes on two cores
+    * `python run_ablations.py --all` — the demo: three seeds of nine variants, about ten minutes on two cores
     * `python run_ablations.py --all --profile paper --dataset ptb --device cuda` — the paper's own protocol
     * `python run_ablations.py --variants full,no-weight-drop --dataset my/folder` — your own text
     * `python run_ablations.py report` — tables and figures again, from the results

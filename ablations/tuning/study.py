@@ -42,8 +42,9 @@ def open_study(folder: Path, search: Search) -> optuna.Study:
     """The study in a folder, made if there is none; whoever opens it sees what all others wrote.
 
     Raises:
-        InputError: the journal cannot be read or written.
+        InputError: Optuna is missing, or the journal cannot be read or written.
     """
+    require_optuna()
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ablations.plan import RunSpec
 from ablations.tuning.search import Search
-from ablations.tuning.study import EPOCHS, SECONDS, STOPPED, WHY, open_study, require_optuna
+from ablations.tuning.study import EPOCHS, SECONDS, STOPPED, WHY, open_study
 from ablations.watch import has_lost_its_parent
 from ablations.worker import describe_failure, encode_corpus, prepare_process
 from awd.errors import DivergedError
@@ -74,7 +74,6 @@ def try_settings(order: Order) -> Tried:
     """Train one trial and tell the study what came of it."""
     from optuna.trial import Trial, TrialState
 
-    require_optuna()
     device = prepare_process(order.device, (), order.parent_pid)
     study = open_study(order.folder, order.search)
     attempt = _Attempt(order, Trial(study, order.trial_id), device)

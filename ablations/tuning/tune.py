@@ -74,7 +74,7 @@ def tune(spec: RunSpec, search: Search, options: Options, console: Console) -> s
         WorkerDiedError: a process was killed; the same command goes on.
         KeyboardInterrupt: on a second Ctrl-C.
     """
-    require_optuna()
+    require_optuna()  # before a folder is made
     require_legal(spec, search)
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
