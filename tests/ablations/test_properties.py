@@ -210,7 +210,7 @@ def test_any_text_trains_or_is_refused() -> None:
     torch.set_num_threads(1)
     outcomes: Counter[str] = Counter()
 
-    @bounded(60)
+    @bounded(150)
     @given(contents=texts(fewest=60, most=900), cut=_cuts, seed=st.integers(0, 2**31))
     def check(contents: dict[str, bytes], cut: int | None, seed: int) -> None:
         config = resolve(SMOKE, SUITE, "own", SUITE.variant("full"), {"corpus": {"train_tokens": cut}})

@@ -57,7 +57,7 @@ LEGAL: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "finetuning": {"epochs": count_or_zero, "learning_rate": st.none() | positive},
     "training": dict.fromkeys(("epochs", "batch_size", "valid_batch_size", "test_batch_size"), count),
-    "corpus": {"train_tokens": st.none() | count},
+    "corpus": {"train_tokens": st.none() | count, "minimum_count": count, "valid_tokens": st.none() | count},
 }
 FIELDS = [(section, key) for section, fields in LEGAL.items() for key in fields]
 
@@ -101,7 +101,11 @@ _TRAINABLE: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "valid_batch_size": st.integers(1, 10),
         "test_batch_size": st.integers(1, 10),
     },
-    "corpus": {"train_tokens": st.none() | st.integers(60, 300)},
+    "corpus": {
+        "train_tokens": st.none() | st.integers(60, 300),
+        "minimum_count": st.just(1),
+        "valid_tokens": st.none() | st.integers(20, 200),
+    },
 }
 
 

@@ -112,7 +112,7 @@ NOT_WHOLE = [0.5, 1.0, 1e18]
 
 def wrong_values(section: str, key: str) -> list[Any]:
     """What a field must refuse."""
-    none = [] if key in ("embedding_size", "clip_norm", "train_tokens") else [None]
+    none = [] if key in ("embedding_size", "clip_norm", "train_tokens", "valid_tokens") else [None]
     if (section, key) == ("finetuning", "learning_rate"):
         none = []
     wrong = WRONG_KIND + none
@@ -226,13 +226,13 @@ def read(contents: dict[str, bytes]) -> Text:
 
 
 @bounded(100)
-@given(contents=texts(fewest=1, most=60), train_tokens=st.none() | st.integers(1, 120))
+@given(contents=texts(fewest=1, most=60), train_tokens=st.none() | st.integers(1, 120), minimum_count=st.integers(1, 3))
 def test_ids_stand_for_the_words_they_came_from_or_for_unk(
-    contents: dict[str, bytes], train_tokens: int | None
+    contents: dict[str, bytes], train_tokens: int | None, minimum_count: int
 ) -> None:
     try:
         text = read(contents)
-        encoded = encode(text, CorpusConfig(train_tokens=train_tokens))
+        encoded = encode(text, CorpusConfig(train_tokens=train_tokens, minimum_count=minimum_count))
     except CorpusError as error:
         event(str(error).partition(":")[0])
         return
@@ -241,12 +241,16 @@ def test_ids_stand_for_the_words_they_came_from_or_for_unk(
     assert set(encoded.train) == set(range(len(encoded.words)))
     cut = text.train[:train_tokens]
     closed = set(text.valid) | set(text.test) <= set(cut)
+    counts = Counter(cut)
+    assert all(counts[word] >= minimum_count for word in encoded.words if word not in (EOS, UNK))
     for split in SPLITS:
         words = cut if split == "train" else getattr(text, split)
         decoded = [encoded.words[index] for index in getattr(encoded, split)]
         assert len(decoded) == len(words)
         for word, found in zip(words, decoded, strict=True):
-            assert found == word or (found == UNK and not closed and word not in encoded.words)
+            assert found == word or (
+                found == UNK and word not in encoded.words and not (closed and counts[word] >= minimum_count)
+            )
     assert EOS in text.train
 
 
