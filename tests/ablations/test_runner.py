@@ -26,7 +26,7 @@ from awd.pretrained import load_pretrained
 from tests.ablations.conftest import write_corpus, write_profile
 from tests.ablations.sweeps import Sweep, assert_equal_to_the_bit, numbers, running, wait_for
 
-VICTIM = "no-ar-tar"
+VICTIM = "no-weight-drop"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> pd.DataFrame:
-    """All nine, one after another in the caller's own process, weights kept."""
+    """A few variants, one after another in the caller's own process, weights kept."""
     code, errors = Sweep(folder, "--results", "undisturbed", "--backend", "sequential").end()
     assert code == 0, errors
     return numbers(folder / "undisturbed")
@@ -121,7 +121,7 @@ def test_a_run_too_big_for_memory_fails_with_advice(folder: Path, results: Path)
         """,
         encoding="utf-8",
     )
-    code, errors = Sweep(folder, "--results", results, "--suite", "two.yaml", "--jobs", 2).end()
+    code, errors = Sweep(folder, "--results", results, "--suite", "two.yaml", "--all", "--jobs", 2).end()
     assert code == 1, errors
     rows = Store(results).runs().set_index("variant")
     assert rows.loc["fits", "status"] == "done"
