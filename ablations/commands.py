@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ablations.store import Store
 
 DONE, SOME_FAILED, BAD_INPUT, PAUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+BY_SIGNAL = {"Ctrl-C": INTERRUPTED, "SIGTERM": TERMINATED}  # by the reason that an invocation gives
 
 
 def run_and_report(
@@ -31,13 +32,14 @@ def run_and_report(
     except KeyboardInterrupt:
         say("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
-    if stopped in ("Ctrl-C", "SIGTERM"):
+    if stopped in BY_SIGNAL:
         say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
-        raise typer.Exit(INTERRUPTED if stopped == "Ctrl-C" else TERMINATED)
-    if reports is not None and "done" in statuses:
+        raise typer.Exit(BY_SIGNAL[stopped])
+    if reports is not None:
         data = collect_report(selection, results, reference, other_seeds=True)
-        render(data, results, reports)
-        show(data, results)
+        if (data.runs["status"] == "done").any():  # another seed's, maybe
+            render(data, results, reports)
+            show(data, results)
     if statuses <= {"done"}:
         return
     if stopped or statuses <= {"done", "paused"}:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ablations.commands import INTERRUPTED, PAUSED, SOME_FAILED, TERMINATED
+from ablations.commands import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
 from ablations.console import say, stderr, stdout
 from ablations.options import (
     DataDirOption,
@@ -18,8 +18,6 @@ from ablations.options import (
     SuiteOption,
     make_selection,
 )
-
-_EXIT_CODES = {"Ctrl-C": INTERRUPTED, "SIGTERM": TERMINATED}
 
 
 def tune(
@@ -95,7 +93,7 @@ def tune(
         raise typer.Exit(INTERRUPTED) from None
     found = _show(options.folder)
     if stopped or not found:
-        raise typer.Exit(_EXIT_CODES.get(stopped, PAUSED) if stopped else SOME_FAILED)
+        raise typer.Exit(BY_SIGNAL.get(stopped, PAUSED) if stopped else SOME_FAILED)
 
 
 def _show(folder: Path) -> bool:
