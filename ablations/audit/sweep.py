@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ablations.audit.audit import SKIPPED, Outcome, audit
 from ablations.audit.table import print_audits
-from ablations.plan import Corpus, RunSpec
-from ablations.selection import Selection, dataset_name, require_fit
+from ablations.plan import RunSpec
+from ablations.selection import Selection
 from awd.corpus import load_corpus
 from awd.corpus.text import Text, encode
 from awd.engine import make_engine
@@ -48,10 +48,7 @@ def audit_selection(selection: Selection, output: Console, messages: Console) ->
     Raises:
         CorpusError: a corpus is not at hand, or too short for a configuration.
     """
-    texts = selection.texts(lambda message: _say(messages, message))
-    require_fit(selection, texts)
-    sources = zip(selection.datasets, texts, strict=True)
-    plan = selection.plan([Corpus(dataset_name(source), source, text.sha256) for source, text in sources], seeds=[0])
+    plan = selection.plan(selection.loaded_corpora(lambda message: _say(messages, message)), seeds=[0])
     outcomes = audit_specs(plan, selection.data_dir, messages)
     for name, specs in itertools.groupby(plan, key=lambda spec: spec.dataset):
         title = f"suite {selection.suite.name}, profile {selection.profile.name}, {name}"
