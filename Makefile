@@ -26,6 +26,6 @@ format:
 reference:
 	$(PYTHON) run_ablations.py --all --profile demo --engine fast --precision fp32 --keep-weights none --results results/reference --reports reports/reference
 
-# four hours of two cores; wants the real corpora (AWD_DATA_DIR, or they are downloaded)
+# two to three hours of two cores; wants the real corpora (AWD_DATA_DIR, or they are downloaded)
 reference-small:
 	$(PYTHON) run_ablations.py --all --profile small --dataset ptb --engine fast --precision fp32 --keep-weights none --results results/reference --reports reports/reference
