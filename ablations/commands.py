@@ -80,10 +80,8 @@ def collect_report(
 
 def render(data: ReportData, results: Path, reports: Path) -> None:
     """Write a report's tables, figures and page into its folder, and say where that is."""
-    from ablations.report.collect import require_finished
     from ablations.report.render import render_report, report_folder
 
-    require_finished(data, results)
     folder = report_folder(data, reports)
     render_report(data, folder, results)
     say(f"report: {folder}")
@@ -91,7 +89,7 @@ def render(data: ReportData, results: Path, reports: Path) -> None:
 
 def show(data: ReportData, results: Path) -> None:
     """Print a report's table."""
-    from ablations.report.collect import require_finished
+    from ablations.report.data import require_finished
     from ablations.report.render import terminal_table
 
     require_finished(data, results)

@@ -15,7 +15,6 @@ from ablations.report.frame import comparable, dataset_title, published_dataset
 from ablations.statistics import (
     BOOTSTRAP,
     CONFIDENCE,
-    KEYS,
     ROUGH,
     T,
     rank_correlations,
@@ -87,10 +86,10 @@ def unfinished(data: ReportData, dataset: str) -> str:
     return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."
 
 
-def reading(data: ReportData, intervals: bool) -> str:
+def reading(data: ReportData, dataset: str, intervals: bool) -> str:
     """What the columns are."""
     baseline = one_line(data.suite.variant(data.suite.baseline).label)
-    seeds = data.runs.groupby(KEYS)["seed"].nunique().max()
+    seeds = data.runs.loc[data.runs["dataset"].eq(dataset), "seed"].nunique()
     interval = f"its 95% {INTERVAL_TITLES[data.interval]} interval{_caution(data, seeds)}"
     bracket = f", in brackets {interval}" if intervals else ""
     return (
@@ -141,7 +140,7 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         *(one_line(note) for note in data.notes),
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
-        reading(data, intervals),
+        reading(data, dataset, intervals),
         source(data, dataset),
         correlation(data, frame, dataset),
         setting(data, dataset),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ from ablations.selection import AUTO, Selection, dataset_name
 from ablations.statistics import T
 from ablations.store import DONE, Store
 from awd.corpus import corpus_identity
-from awd.errors import CorpusError, InputError
+from awd.errors import CorpusError
 
 
 def collect(
@@ -64,21 +63,6 @@ def collect(
         claims=selection.claims,
         interval=interval,
     )
-
-
-def require_finished(data: ReportData, results: Path) -> None:
-    """Refuse to report on nothing.
-
-    Raises:
-        InputError: no run of the selection is finished; the message says how to train some.
-    """
-    if not (data.runs["status"] == DONE).any():
-        settings = "".join(f" --set {setting}" for setting in data.settings)
-        raise InputError(
-            f"{results}: no finished run of suite {data.suite.name}, profile {data.profile.name}{settings} on "
-            f"{', '.join(data.runs['dataset'].unique())}; to train them: python run_ablations.py --all, with the same "
-            f"--suite, --profile, --dataset, --set and --results"
-        )
 
 
 def _with_runs(selection: Selection, recorded: pd.DataFrame) -> tuple[Selection, list[str]]:

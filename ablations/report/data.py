@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from ablations.plan import RunSpec
 from ablations.profile import Profile
-from ablations.store import Store
+from ablations.store import DONE, Store
 from ablations.suite import Published, Suite
 from ablations.takehome import Claims
+from awd.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,25 @@ def join_epochs(plan: Sequence[RunSpec], store: Store) -> pd.DataFrame:
     """The epochs of every planned run that has some, with ``dataset, variant, seed`` from the plan."""
     frame = plan_frame(plan).drop(columns="label")
     return frame.merge(store.epochs(dict.fromkeys(frame["run_id"])), on="run_id", how="inner")
+
+
+def require_finished(data: ReportData, results: Path | None = None) -> None:
+    """Refuse to report on nothing.
+
+    Args:
+        results: the folder to name.
+
+    Raises:
+        InputError: no run of the selection is finished; the message counts what there is and says how to train some.
+    """
+    status = data.runs["status"]
+    if status.eq(DONE).any():
+        return
+    settings = "".join(f" --set {setting}" for setting in data.settings)
+    counts = status.fillna("not run").value_counts(sort=False)
+    raise InputError(
+        f"{f'{results}: ' if results else ''}no finished run of suite {data.suite.name}, profile {data.profile.name}"
+        f"{settings} on {', '.join(data.runs['dataset'].unique())} "
+        f"({', '.join(f'{amount} {name}' for name, amount in sorted(counts.items())) or 'none'}); to train them: "
+        "python run_ablations.py --all, with the same --suite, --profile, --dataset, --set and --results"
+    )

@@ -111,7 +111,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             for sentence in (
                 unfinished(data, dataset),
                 without_baseline(data, frame, dataset),
-                reading(data, intervals=True),
+                reading(data, dataset, intervals=True),
                 correlation(data, frame, dataset),
                 source(data, dataset),
             )

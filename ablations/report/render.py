@@ -6,9 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from ablations.report.data import ReportData
+from ablations.report.data import ReportData, require_finished
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
-from ablations.store import DONE
 from ablations.suite import DEFAULT_SUITE
 from awd.errors import InputError
 from awd.files import whole_file, write_text
@@ -40,24 +39,12 @@ def render_report(data: ReportData, folder: Path, results: Path | None = None) -
     Raises:
         InputError: no run is finished, or the folder cannot be written.
     """
-    _require_finished(data)
+    require_finished(data, results)
     try:
         paths = [*_write_tables(data, folder), *_write_figures(data, folder)]
         return [*paths, _write_page(data, folder, [path.name for path in paths], results)]
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
-
-
-def _require_finished(data: ReportData) -> None:
-    status = data.runs["status"]
-    if status.eq(DONE).any():
-        return
-    datasets = ", ".join(dict.fromkeys(data.runs["dataset"]))
-    counts = status.fillna("not run").value_counts(sort=False)
-    told = ", ".join(f"{amount} {name}" for name, amount in sorted(counts.items()))
-    raise InputError(
-        f"no finished runs of profile {data.profile.name} in suite {data.suite.name} on {datasets} ({told or 'none'})"
-    )
 
 
 def _file_name(name: str) -> str:

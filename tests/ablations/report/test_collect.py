@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ablations.plan import RunSpec
-from ablations.report.collect import collect, require_finished
+from ablations.report.collect import collect
+from ablations.report.data import require_finished
 from ablations.selection import Selection, select
 from ablations.store import Store
 from awd.corpus import corpus_identity
@@ -47,11 +48,12 @@ def test_runs_come_from_the_plan_and_missing_ones_stay(selection: Selection, tmp
 
 def test_nothing_finished_is_refused(selection: Selection, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for fields in ({}, {"status": "failed"}):
-        if fields:
-            record(store, plan(selection, [1]), **fields)
+    for status, counts in (("", "2 not run"), ("failed", "2 failed")):
+        if status:
+            record(store, plan(selection, [1]), status=status)
         with pytest.raises(
-            InputError, match=r"no finished run of suite table5, profile smoke on python-docs; to train them"
+            InputError,
+            match=rf"{tmp_path}: no finished run of suite table5, profile smoke on python-docs \({counts}\); to train",
         ):
             require_finished(collect(selection, store), tmp_path)
 

@@ -53,7 +53,7 @@ def test_the_suite_names_the_tables_whatever_it_is_called(tmp_path):
 def test_no_finished_run_is_one_clear_message(demo, tmp_path):
     runs = demo.runs[demo.runs["variant"].isin(["no-ntasgd", "no-ar-tar"])]
     with pytest.raises(
-        InputError, match=r"no finished runs of profile demo .* on python-docs \(3 diverged, 3 not run\)"
+        InputError, match=r"^no finished run of suite .* profile demo --set .* on python-docs \(3 diverged, 3 not run\)"
     ):
         render_report(replace(demo, runs=runs), tmp_path / "report")
     assert not (tmp_path / "report").exists()

@@ -113,6 +113,14 @@ def test_the_caption_says_what_was_run(demo, write):
     assert "Spearman" in text
 
 
+def test_few_seeds_are_cautioned_about_where_they_are_few(tmp_path):
+    data = report_data(tmp_path, datasets=["ptb", "wikitext-2"], seeds=5)
+    few = data.runs["dataset"].eq("wikitext-2") & data.runs["seed"].gt(3)
+    ptb, wikitext = markdown_page(replace(data, runs=data.runs[~few])).split("## WikiText-2")
+    assert "4.3 standard errors to each side, as there are 3 seeds" in wikitext
+    assert "standard errors" not in ptb
+
+
 def test_failed_runs_and_stale_ones_are_listed_and_long_lists_cut(demo):
     page = markdown_page(demo)
     assert "- python-docs no-ntasgd seed 1: diverged: loss not finite in phase train, epoch 10, step 3" in page
