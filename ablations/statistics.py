@@ -201,6 +201,8 @@ def _correlation_intervals(table: np.ndarray, theirs: np.ndarray) -> tuple[float
     # a few seeds have few different resamples
     drawn, counts = np.unique(np.sort(draw, axis=1), axis=0, return_counts=True)
     found = np.array([_correlate(table[rows].mean(axis=0), theirs) for rows in drawn])
+    if np.isnan(found).all():
+        return (np.nan,) * 4
     levels = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     repeated = np.repeat(found, counts, axis=0)
     (spearman_low, kendall_low), (spearman_high, kendall_high) = np.nanquantile(repeated, levels, axis=0)

@@ -247,6 +247,14 @@ def test_ranks_have_intervals_over_seeds():
     assert np.quantile(again, 0.025) == pytest.approx(found["spearman_low"], abs=0.06)
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_row_has_no_rank_and_no_interval_of_one():
+    rows = [(variant, seed, "done", 100.0 + seed) for variant in ("full", "row 0") for seed in range(3)]
+    found = rank_correlations(differences([1], [2]), seed_differences(runs_frame(*rows), "full"))
+    assert found["rows"].tolist() == [1, 0]
+    assert found[["spearman", "spearman_low", "kendall_high"]].isna().all(axis=None)
+
+
 def test_seeds_that_lack_a_row_are_left_out_of_the_intervals_of_ranks(runs):
     frame = differences([1.0, 2.0], [1.0, 2.0]).assign(variant=["less", "once"])
     found = rank_correlations(frame, seed_differences(runs, "full")).set_index("split").loc["valid"]
