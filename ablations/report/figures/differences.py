@@ -20,7 +20,8 @@ _SEEDS, _MEAN, _PAPER = 0.31, 0.08, -0.24  # heights within a row, so that nothi
 
 
 def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
-    """A panel a data set: mean, 95% interval and every seed of each row, on validation; the test mean fainter.
+    """A panel a data set, all with one axis: mean, 95% interval and every seed of each row, on validation; the test
+    mean fainter.
 
     Rows are in the order of the published effects, the largest on top, or in the suite's where none are published.
 
@@ -29,15 +30,15 @@ def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     """
     if frame["pairs"].sum() == 0:
         return None
-    datasets = list(dict.fromkeys(frame["dataset"]))
-    panels = [in_order(data, frame, dataset) for dataset in datasets]
-    heights = [len(rows) * _ROW + 0.55 for rows in panels]
+    panels = {dataset: in_order(data, frame, dataset) for dataset in dict.fromkeys(frame["dataset"])}
+    heights = [len(rows) * _ROW + 0.55 for rows in panels.values()]
     figure = new_figure(sum(heights) + 0.5)
-    axes = figure.subplots(len(datasets), 1, height_ratios=heights, squeeze=False)[:, 0]
+    blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     seeds = seed_differences(data.runs, data.suite.baseline)
-    for panel, dataset, rows in zip(axes, datasets, panels, strict=True):
-        _panel(panel, rows, seeds[seeds["dataset"].eq(dataset)])
-        panel.set_title(heading(data, dataset, 34))
+    limits = _limits(pd.concat(panels.values()), seeds)
+    for block, (dataset, rows) in zip(blocks, panels.items(), strict=True):
+        block.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
+        _panel(block.subplots(), rows, seeds[seeds["dataset"].eq(dataset)], limits)
     figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
     figure.legend(handles=_key(frame), loc="outside upper left", ncols=2, columnspacing=1.5)
     return figure
@@ -50,7 +51,7 @@ def in_order(data: ReportData, frame: pd.DataFrame, dataset: str) -> pd.DataFram
     return rows.sort_values("published_valid_log_difference", ascending=False, kind="stable", na_position="last")
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame, limits: tuple[float, float]) -> None:
     places = {variant: len(rows) - 1 - place for place, variant in enumerate(rows["variant"])}
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
     for row in rows.to_dict("records"):
@@ -68,7 +69,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> None:
         )  # fmt: skip
     axes.set_yticks(list(places.values()), [wrapped(label, 27) for label in rows["label"]])
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    _limit(axes, rows, seeds, places)
+    axes.set_xlim(limits)
+    _arrows(axes, rows, places, limits)
     only_bottom(axes)
 
 
@@ -108,8 +110,8 @@ def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
     )
 
 
-def _limit(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame, places: dict[str, int]) -> None:
-    """Let points decide the axis: an interval of two seeds can be ten times as wide, and gets an arrow where cut."""
+def _limits(rows: pd.DataFrame, seeds: pd.DataFrame) -> tuple[float, float]:
+    """Let points decide the axis: an interval of two seeds can be ten times as wide."""
     columns = ["valid_log_difference", "test_log_difference", "published_valid_log_difference"]
     points = 100 * pd.concat([*(rows[column] for column in columns), seeds["valid_log_difference"]]).dropna()
     low, high = min(points.min(), 0.0), max(points.max(), 0.0)
@@ -117,9 +119,15 @@ def _limit(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame, places: dict[str
     bounds = 100 * rows[["valid_log_low", "valid_log_high"]]
     left = max(bounds["valid_log_low"].min(), low - 0.25 * room) if bounds["valid_log_low"].notna().any() else low
     right = min(bounds["valid_log_high"].max(), high + 0.25 * room) if bounds["valid_log_high"].notna().any() else high
-    left, right = min(left, low) - 0.04 * room, max(right, high) + 0.04 * room
-    axes.set_xlim(left, right)
-    for variant, start, end in zip(rows["variant"], bounds["valid_log_low"], bounds["valid_log_high"], strict=True):
+    return min(left, low) - 0.04 * room, max(right, high) + 0.04 * room
+
+
+def _arrows(axes: Axes, rows: pd.DataFrame, places: dict[str, int], limits: tuple[float, float]) -> None:
+    """Where an interval is cut."""
+    left, right = limits
+    for variant, start, end in zip(
+        rows["variant"], 100 * rows["valid_log_low"], 100 * rows["valid_log_high"], strict=True
+    ):
         for edge, marker, beyond in ((left, "<", start < left), (right, ">", end > right)):
             if beyond:
                 axes.plot(edge, places[variant] + _MEAN, marker=marker, markersize=3, color=OURS, clip_on=False)

@@ -123,6 +123,8 @@ def test_two_data_sets_have_a_panel_each(paper):
     found = draw(paper)
     assert len(found["differences"].axes) == len(found["ranks"].axes) == 2
     assert len(found["curves"].subfigs) == 2
+    above, below = found["differences"].axes
+    assert above.get_xlim() == below.get_xlim(), "changes of two data sets are compared"
 
 
 @pytest.mark.parametrize("variants", [2, 12])
@@ -140,8 +142,9 @@ def test_without_a_baseline_only_curves_are_left(tmp_path):
 
 
 def test_nothing_is_drawn_beyond_the_edges(figures, paper, tmp_path):
-    wide = draw(report_data(tmp_path, suite=user_suite(4)))
-    for figure in [*figures.values(), *draw(paper).values(), *wide.values()]:
+    wide = draw(report_data(tmp_path / "wide", suite=user_suite(4)))
+    small = draw(report_data(tmp_path / "small", datasets=["ptb", "wikitext-2"]))
+    for figure in [*figures.values(), *draw(paper).values(), *wide.values(), *small.values()]:
         assert figure.get_figwidth() == WIDTH
         figure.draw_without_rendering()
         box = figure.get_tightbbox()  # inches
