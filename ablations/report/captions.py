@@ -108,6 +108,16 @@ def _caution(data: ReportData, seeds: int) -> str:
     return f" ({factor:.1f} standard errors to each side, as there are {seeds} seeds)"
 
 
+def decided(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+    """Which rows differ from the baseline by more than chance explains; empty where no row has an interval."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["valid_log_low"].notna()]
+    worse, better = rows["valid_log_low"].gt(0), rows["valid_log_high"].lt(0)
+    named = {"worse": rows[worse], "better": rows[better], "undecided": rows[~worse & ~better]}
+    told = [f"{name}: {', '.join(map(one_line, of['label']))}" for name, of in named.items() if len(of)]
+    baseline = one_line(data.suite.variant(data.suite.baseline).label)
+    return f"Beside {baseline} on validation, by each row's own interval: {'; '.join(told)}." if told else ""
+
+
 def correlation(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
     """How far the order of the rows is the paper's; empty where nothing can be ranked."""
     found = rank_correlations(
@@ -140,6 +150,7 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         *(one_line(note) for note in data.notes),
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
+        decided(data, frame, dataset),
         reading(data, dataset, intervals),
         source(data, dataset),
         correlation(data, frame, dataset),
@@ -155,6 +166,7 @@ def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[s
         *(one_line(note) for note in data.notes),
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
+        decided(data, frame, dataset),
         correlation(data, frame, dataset),
     ]
     return [sentence for sentence in sentences if sentence]

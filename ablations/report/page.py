@@ -11,6 +11,7 @@ import pandas as pd
 from ablations.report.budget import budget
 from ablations.report.captions import (
     correlation,
+    decided,
     failures,
     paused,
     reading,
@@ -117,6 +118,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             )
             if sentence
         ],
+        "decided": decided(data, frame, dataset),
         "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),

@@ -89,11 +89,14 @@ def test_claims_are_told_with_their_evidence(demo: Any, tmp_path: Path) -> None:
     suite = load_suite("table5")
     claims = load_claims(suite, "table5", load_published(suite, "table5"))
     assert claims is not None
-    page = Page(render_report(replace(demo, claims=claims), tmp_path)[-1].read_text(encoding="utf-8"))
-    words = " ".join(" ".join(page.words).split())
+    written = render_report(replace(demo, claims=claims), tmp_path)[-1].read_text(encoding="utf-8")
+    words = " ".join(" ".join(Page(written).words).split())
     for claim in claims.claims:
         assert f"{claim.says} {claim.written()}" in words
     assert words.count("validation:") == len(claims.claims)
+    verdicts = re.findall(r'class="verdict (\w+)">', written)
+    shown, told = verdicts[: len(claims.claims)], verdicts[len(claims.claims) :]
+    assert shown == told[::2], "beside the first figure: those on validation"
     assert "no pair of finished runs" in words, "no run without NT-ASGD is finished here"
 
 
