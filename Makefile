@@ -22,10 +22,14 @@ format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-# the published runs and their report; runs that are there are kept
-reference:
-	$(PYTHON) run_ablations.py --all --profile demo --engine fast --precision fp32 --keep-weights none --results results/reference --reports reports/reference
+# the published runs and their reports; runs that are there are kept
+REFERENCE = --engine fast --precision fp32 --keep-weights none --results results/reference
 
-# two to three hours of two cores; wants the real corpora (AWD_DATA_DIR, or they are downloaded)
+reference:
+	$(PYTHON) run_ablations.py --all --profile demo $(REFERENCE) --reports reports/reference
+
+# five hours of two cores; wants the real corpora (AWD_DATA_DIR, or they are downloaded)
 reference-small:
-	$(PYTHON) run_ablations.py --all --profile small --dataset ptb --engine fast --precision fp32 --keep-weights none --results results/reference --reports reports/reference
+	$(PYTHON) run_ablations.py --all --profile small --dataset ptb --seeds 5 $(REFERENCE) --no-report
+	$(PYTHON) run_ablations.py --all --profile small --dataset wikitext-2 $(REFERENCE) --no-report
+	$(PYTHON) run_ablations.py report --profile small --results results/reference --reports reports/reference

@@ -118,7 +118,8 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             )
             if sentence
         ],
-        "decided": decided(data, frame, dataset),
+        # a dash stays with its label
+        "decided": decided(data, frame, dataset).replace("– ", "–\N{NO-BREAK SPACE}"),
         "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
