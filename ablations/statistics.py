@@ -95,9 +95,9 @@ def summarise_differences(differences: pd.DataFrame, interval: str = T) -> pd.Da
     Returns:
         A row a data set and variant: ``dataset, variant``; ``pairs`` of runs; then for ``valid`` and ``test`` each:
         ``_difference`` (mean, perplexity), ``_log_difference`` (mean), ``_log_sd``, ``_log_low`` and ``_log_high``
-        (the interval), ``_worse`` (share of pairs in which the variant is the worse), ``_pairing`` (correlation of its
-        log-perplexities with the baseline's, over seeds), ``_p`` (two-sided paired t test) and ``_p_holm`` (adjusted
-        for all variants of the data set). What one pair cannot tell is missing.
+        (the interval), ``_worse`` and ``_equal`` (shares of pairs in which the variant is the worse, or as good),
+        ``_pairing`` (correlation of its log-perplexities with the baseline's, over seeds), ``_p`` (two-sided paired t
+        test) and ``_p_holm`` (adjusted for all variants of the data set). What one pair cannot tell is missing.
     """
     groups = differences.groupby(KEYS, sort=False)
     frame = groups.agg(pairs=("seed", "size"))
@@ -109,6 +109,7 @@ def summarise_differences(differences: pd.DataFrame, interval: str = T) -> pd.Da
         frame[f"{split}_log_low"] = pd.Series({key: low for key, (low, _) in bounds.items()}, dtype=float)
         frame[f"{split}_log_high"] = pd.Series({key: high for key, (_, high) in bounds.items()}, dtype=float)
         frame[f"{split}_worse"] = logs.agg(lambda values: (values > 0).mean())
+        frame[f"{split}_equal"] = logs.agg(lambda values: (values == 0).mean())
         frame[f"{split}_pairing"] = pd.Series(
             {key: _correlation(pairs[f"{split}_log"], pairs[f"{split}_log_of_baseline"]) for key, pairs in groups},
             dtype=float,
@@ -147,17 +148,17 @@ def holm(p: pd.Series[float]) -> pd.Series[float]:
     return adjusted.reindex(p.index)
 
 
-def seeds_needed(mean: float, sd: float, bound: float = 0.0) -> int | None:
-    """How many seeds make a 95% t interval about this mean leave out a bound, if mean and spread stay as they are.
+def seeds_needed(mean: float, sd: float, confidence: float = CONFIDENCE) -> int | None:
+    """How many seeds make a t interval about this mean leave out 0, if mean and spread stay as they are.
 
     Returns:
         ``None`` where no reasonable number does, or nothing is known of the spread.
     """
-    distance = abs(mean - bound)
+    distance = abs(mean)
     if not distance > 0 or not np.isfinite(sd):
         return None
     counts = np.arange(2, MOST_SEEDS + 1)
-    enough = stats.t.ppf((1 + CONFIDENCE) / 2, counts - 1) * sd / np.sqrt(counts) < distance
+    enough = stats.t.ppf((1 + confidence) / 2, counts - 1) * sd / np.sqrt(counts) < distance
     return int(counts[enough.argmax()]) if enough.any() else None
 
 
@@ -171,8 +172,8 @@ def rank_correlations(differences: pd.DataFrame, seeds: pd.DataFrame | None = No
 
     Returns:
         A row a data set and split: ``dataset, split``; ``rows`` that were ranked; ``spearman`` and ``kendall`` (tau-b),
-        missing where fewer than two rows, or only ties, could be ranked; and of each ``_low`` and ``_high``, 95%
-        percentiles over resampled seeds, missing where fewer than two seeds have all rows.
+        missing where fewer than two rows, or only ties, could be ranked; and of each ``_low`` and ``_high``, a 95%
+        interval over seeds, missing where fewer than two seeds have all rows.
     """
     found = []
     for dataset, group in differences.groupby("dataset", sort=False):
@@ -195,18 +196,38 @@ def _by_seed(seeds: pd.DataFrame | None, dataset: Any, variants: list[str], spli
 
 
 def _correlation_intervals(table: np.ndarray, theirs: np.ndarray) -> tuple[float, ...]:
-    if len(table) < 2:
+    """Symmetric intervals (Hall 1988) over draws around the means, ``table`` being ``(seeds, rows)``.
+
+    The spread is that of all rows together, what a seed does to every row alike left out, since it changes no order.
+    Percentiles of resampled seeds would not do: noise only worsens a perfect order, and few seeds resample too little.
+    """
+    seeds, rows = table.shape
+    ours = table.mean(axis=0) if seeds > 1 else np.full(rows, np.nan)
+    reached = _correlate(ours, theirs)
+    if np.isnan(reached).any():
         return (np.nan,) * 4
-    draw = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))
-    # a few seeds have few different resamples
-    drawn, counts = np.unique(np.sort(draw, axis=1), axis=0, return_counts=True)
-    found = np.array([_correlate(table[rows].mean(axis=0), theirs) for rows in drawn])
-    if np.isnan(found).all():
-        return (np.nan,) * 4
-    levels = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-    repeated = np.repeat(found, counts, axis=0)
-    (spearman_low, kendall_low), (spearman_high, kendall_high) = np.nanquantile(repeated, levels, axis=0)
-    return spearman_low, spearman_high, kendall_low, kendall_high
+    residuals = table - table.mean(axis=1, keepdims=True) - ours + table.mean()
+    freedom = (seeds - 1) * (rows - 1)
+    draw = np.random.default_rng(0)
+    heavy = np.sqrt(freedom / draw.chisquare(freedom, size=(RESAMPLES, 1)))  # of Student's t
+    error = np.sqrt(np.square(residuals).sum() / freedom / seeds)
+    drawn = ours + error * heavy * draw.standard_normal((RESAMPLES, rows))
+    bounds = []
+    for found, mean in zip(_correlate_all(drawn, theirs), reached, strict=True):
+        half = np.quantile(np.abs(found - mean), CONFIDENCE)
+        bounds += [max(mean - half, -1.0), min(mean + half, 1.0)]
+    return tuple(bounds)
+
+
+def _correlate_all(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spearman and Kendall (tau-b) of each row of ``ours``, ``(draws, rows)``, with ``theirs``, ``(rows,)``."""
+    ranks, to = stats.rankdata(ours, axis=1), stats.rankdata(theirs)
+    ranks, to = ranks - ranks.mean(axis=1, keepdims=True), to - to.mean()
+    spearman = ranks @ to / np.sqrt(np.square(ranks).sum(axis=1) * np.square(to).sum())
+    first, second = np.triu_indices(len(theirs), 1)
+    order, of = np.sign(ours[:, first] - ours[:, second]), np.sign(theirs[first] - theirs[second])
+    kendall = order @ of / np.sqrt(np.abs(order).sum(axis=1) * np.abs(of).sum())
+    return spearman, kendall
 
 
 def _correlate(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:

@@ -33,10 +33,10 @@ def judge(claims: Claims, runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
         runs: a row a planned run, as :attr:`ablations.report.data.ReportData.runs`.
 
     Returns:
-        A row a data set, split and claim: ``dataset, split, claim, verdict``; ``pairs``, the fewest seeds of an
-        inequality; then the inequality that stands weakest, ``row, other, bound``, and the difference between the two
-        in log-perplexity, ``difference, low, high``; ``seeds_needed`` for a verdict if mean and spread stay as they
-        are, missing where there is one or no number would do.
+        A row a data set, split and claim: ``dataset, split, claim, verdict``; then the inequality that stands weakest,
+        ``row, other, bound``, with its ``pairs`` of runs, and the difference between the two in log-perplexity,
+        ``difference, low, high``; ``seeds_needed`` for a verdict if mean and spread stay as they are, missing where
+        there is one, no number would do or nothing is known of the spread.
     """
     finished = dict(iter(runs[runs["status"].eq(DONE)].groupby("dataset")))
     found = []
@@ -70,7 +70,7 @@ def _judge(claim: Claim, table: dict[Any, np.ndarray], suite: Suite) -> dict[str
     bounds = sorted(inequality.sign * value + inequality.bound for value in (weakest.low, weakest.high))
     return {
         "verdict": verdict,
-        "pairs": min(one.pairs for one in tried),
+        "pairs": weakest.pairs,
         "row": inequality.row,
         "other": inequality.other,
         "bound": inequality.bound,
@@ -98,9 +98,9 @@ def _speaks_against(one: _Tried) -> float:
     return math.inf if math.isnan(one.p_below) else one.p_below
 
 
-def _is_weak(one: _Tried) -> tuple[bool, float]:
-    """First that of which least is known."""
-    return not math.isnan(one.low), one.mean if math.isnan(one.low) else one.low
+def _is_weak(one: _Tried) -> tuple[int, float]:
+    """First that of which least is known: no pair, a single one, the lowest bound of an interval."""
+    return min(one.pairs, 2), -math.inf if one.pairs == 0 else one.mean if one.pairs == 1 else one.low
 
 
 def _try(inequality: Inequality, table: dict[Any, np.ndarray]) -> _Tried:
@@ -115,15 +115,16 @@ def _try(inequality: Inequality, table: dict[Any, np.ndarray]) -> _Tried:
     mean, sd = float(values.mean()), float(values.std(ddof=1))
     error = sd / np.sqrt(len(values))
     # of a mean so low by chance, where the true one is the bound
-    p_below = float(stats.t.cdf(mean / error, len(values) - 1)) if error > 0 else float(mean > 0)
+    p_below = float(stats.t.cdf(mean / error, len(values) - 1)) if error > 0 else float(mean >= 0)
     return _Tried(inequality, len(values), mean, sd, low, high, p_below)
 
 
 def _seeds_needed(tried: Sequence[_Tried]) -> int | None:
     """For what the means point at: all inequalities, or the first of those that speak against it."""
     against = [one for one in tried if one.mean < 0]
-    needed = [seeds_needed(one.mean, one.sd) for one in against or [one for one in tried if not one.low > 0]]
-    known = [count for count in needed if count is not None]
     if against:
-        return min(known, default=None)
-    return max(known) if known and len(known) == len(needed) else None
+        level = 1 - (1 - CONFIDENCE) / len(tried)
+        known = [seeds_needed(one.mean, one.sd, level) for one in against]
+        return min((count for count in known if count is not None), default=None)
+    needed = [seeds_needed(one.mean, one.sd) for one in tried if not one.low > 0]
+    return None if None in needed else max(filter(None, needed), default=None)

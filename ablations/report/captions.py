@@ -128,7 +128,7 @@ def correlation(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
         spearman, kendall = _with_interval(row, "spearman"), _with_interval(row, "kendall")
         rows = plural(row["rows"], "row")
         sentences.append(f"{SPLIT_TITLES[str(split)]} Spearman ρ = {spearman}, Kendall τ = {kendall} ({rows})")
-    bracket = "; in brackets 95% of resampled seeds" if any("[" in sentence for sentence in sentences) else ""
+    bracket = "; in brackets 95% intervals over seeds" if any("[" in sentence for sentence in sentences) else ""
     return "Order of the rows against the paper's: " + "; ".join(sentences) + bracket + "." if sentences else ""
 
 

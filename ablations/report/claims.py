@@ -10,6 +10,7 @@ import pandas as pd
 from ablations.report.captions import SPLIT_TITLES
 from ablations.report.data import ReportData
 from ablations.report.formats import one_line, percent
+from ablations.statistics import MOST_SEEDS
 from ablations.verdicts import UNDECIDED, judge
 
 
@@ -36,16 +37,18 @@ def judged_claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:
 def _evidence(data: ReportData, row: dict[Hashable, Any]) -> str:
     """The weakest of the inequalities with its interval, and what would settle it."""
     label, other = (one_line(data.suite.variant(row[name]).label) for name in ("row", "other"))
-    if pd.isna(row["difference"]):
-        return "no pair of finished runs"
     against = "" if row["other"] == data.suite.baseline else f" against {other}"
-    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    if pd.isna(row["difference"]):
+        return f"{label}{against}: no pair of finished runs"
+    interval = "" if pd.isna(row["low"]) else f", 95% t interval [{percent(row['low'])}, {percent(row['high'])}]"
     bound = f", to compare with {percent(row['bound'])}" if row["bound"] else ""
     text = f"{label}{against}: {percent(row['difference'])}{interval}{bound}; n = {row['pairs']}"
     if row["verdict"] != UNDECIDED:
         return text
+    if row["pairs"] < 2:
+        return f"{text}, which tells nothing of the spread"
     if pd.isna(row["seeds_needed"]):
-        return f"{text}; no number of seeds up to a thousand would settle it, as things stand"
+        return f"{text}; no number of seeds up to {MOST_SEEDS} would settle it, as things stand"
     return f"{text}; about {row['seeds_needed']} seeds would settle it, if mean and spread stay as they are"
 
 

@@ -46,7 +46,7 @@ def table_rows(
     for split in SPLITS:
         columns[f"100 Δ log {split}"] = _interval(split) if intervals else _one(f"{split}_log_difference", percent)
     if intervals and rows["pairs"].max() > 1:
-        columns["seeds worse"] = _worse("valid")
+        columns["seeds worse, valid"] = _worse("valid")
     columns |= _published_columns(rows, comparable(data, dataset))
     if rows["reference_valid"].notna().any():
         columns["reference valid / test"] = _both("reference_{}", number)
@@ -214,8 +214,11 @@ def _interval(split: str) -> Cell:
 
 def _worse(split: str) -> Cell:
     def text(row: Any) -> str:
-        share = getattr(row, f"{split}_worse")
-        return DASH if pd.isna(share) else f"{round(share * row.pairs)}/{row.pairs}"
+        worse, equal = getattr(row, f"{split}_worse"), getattr(row, f"{split}_equal")
+        if pd.isna(worse):
+            return DASH
+        ties = f" ({round(equal * row.pairs)} equal)" if equal else ""
+        return f"{round(worse * row.pairs)}/{row.pairs}{ties}"
 
     return text
 

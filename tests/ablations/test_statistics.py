@@ -220,7 +220,8 @@ def test_enough_seeds_make_the_interval_leave_out_the_bound():
     # by the tables of t: 2.571 * 1 / sqrt(6) = 1.0497 and 2.447 / sqrt(7) = 0.9249
     assert seeds_needed(1.0, 1.0) == 7
     assert seeds_needed(-1.0, 1.0) == 7
-    assert seeds_needed(1.5, 1.0, bound=0.5) == 7
+    # and 4.032 / sqrt(6) = 1.646, 4.604 / sqrt(5) = 2.059
+    assert seeds_needed(2.0, 1.0, confidence=0.99) == 6
     assert seeds_needed(1.0, 0.0) == 2
     assert seeds_needed(0.0, 1.0) is None
     assert seeds_needed(1e-6, 1.0) is None
@@ -241,10 +242,39 @@ def test_ranks_have_intervals_over_seeds():
     assert found["spearman_low"] < found["spearman_high"]
     assert found["kendall_low"] <= found["kendall"] <= found["kendall_high"]
     pd.testing.assert_frame_equal(rank_correlations(frame, seeds), rank_correlations(frame, seeds))
-    # by resampling one by one, with other draws
+    # drawn one by one, from a two-way layout with 4 * 7 degrees of freedom
     table = seeds.pivot(index="seed", columns="variant", values="valid_log_difference").to_numpy()
-    again = [stats.spearmanr(table[draw.integers(5, size=5)].mean(axis=0), true).statistic for _ in range(1000)]
-    assert np.quantile(again, 0.025) == pytest.approx(found["spearman_low"], abs=0.06)
+    rest = [value - table[i].mean() - table[:, j].mean() + table.mean() for (i, j), value in np.ndenumerate(table)]
+    error = math.sqrt(sum(value**2 for value in rest) / 28 / 5)
+    for name, correlate in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
+        apart = []
+        for _ in range(1000):
+            spread = error * math.sqrt(28 / draw.chisquare(28))
+            apart.append(
+                abs(correlate(table.mean(axis=0) + spread * draw.normal(size=8), true).statistic - found[name])
+            )
+        assert max(found[name] - np.quantile(apart, 0.95), -1) == pytest.approx(found[f"{name}_low"], abs=0.06)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6, 7], [0, 3, 2, 1, 4, 6, 5, 7]], ids=["the paper's", "another"])
+def test_intervals_of_ranks_cover_as_often_as_they_say(order, seeds):
+    # the paper's eight changes on Penn Treebank, half as large, and seeds 1.5 per cent apart beside what they share
+    published = np.array([1.2, 10.0, 2.1, 8.2, 6.0, 4.4, 12.5, 17.0])
+    true, draw, studies = published[order] / 200, np.random.default_rng(5), 150
+    truth = [stats.spearmanr(true, published).statistic, stats.kendalltau(true, published).statistic]
+    tables = true + 0.015 * draw.normal(size=(studies, seeds, 8)) + 0.02 * draw.normal(size=(studies, seeds, 1))
+    by_seed = [
+        {"dataset": f"study {study}", "seed": seed, "variant": f"row {row}", "valid_log_difference": value}
+        for (study, seed, row), value in np.ndenumerate(tables)
+    ]
+    frames = [differences(list(table.mean(axis=0)), list(published)) for table in tables]
+    frame = pd.concat([one.assign(dataset=f"study {study}") for study, one in enumerate(frames)])
+    found = rank_correlations(frame, pd.DataFrame(by_seed).assign(test_log_difference=np.nan))
+    found = found[found["split"].eq("valid")]
+    for name, value in zip(("spearman", "kendall"), truth, strict=True):
+        covers = found[f"{name}_low"].le(value + 1e-9) & found[f"{name}_high"].ge(value - 1e-9)
+        assert covers.mean() > 0.9
 
 
 @pytest.mark.filterwarnings("error")

@@ -59,8 +59,19 @@ def test_the_evidence_is_the_difference_and_its_interval() -> None:
 def test_one_seed_or_none_decides_nothing() -> None:
     assert verdict(WORSE, runs(first=[0.5]))["verdict"] == UNDECIDED
     none = verdict(WORSE, runs(second=[0.5, 0.6]))
-    assert (none["verdict"], none["pairs"]) == (UNDECIDED, 0)
+    assert (none["verdict"], none["pairs"], none["row"]) == (UNDECIDED, 0, "first")
     assert pd.isna(none["seeds_needed"])
+
+
+def test_the_evidence_is_of_one_row_with_its_own_number_of_pairs() -> None:
+    some = runs(first=[0.05, 0.051], second=[0.05, 0.051, 0.06])
+    found = verdict(BOTH, some[~(some["variant"].eq("first") & some["seed"].eq(1))])
+    assert (found["row"], found["pairs"]) == ("first", 1)
+    assert verdict(BOTH, runs(first=[0.05], second=[]))["row"] == "second", "least is known of a row without a run"
+
+
+def test_equal_runs_decide_nothing() -> None:
+    assert verdict(BOTH, runs(first=[0.0, 0.0], second=[0.1, 0.11]))["verdict"] == UNDECIDED
 
 
 def test_unfinished_runs_do_not_count() -> None:
@@ -90,6 +101,16 @@ def test_seeds_that_would_decide_are_counted_from_the_spread() -> None:
         "mean and sd are 0.01: as for t in test_statistics"
     )
     assert pd.isna(verdict(WORSE, runs(first=[0.10, 0.11, 0.12]))["seeds_needed"])
+    assert pd.isna(verdict(WORSE, runs(first=[0.10]))["seeds_needed"])
+
+
+def test_more_seeds_decide_against_one_of_several_rows() -> None:
+    # 95% of five leave out 0, but not the 97.5% that two rows ask for: 0.0083 * 3.163 / sqrt(6) is above 0.0104, the mean,
+    # and 0.0083 * 2.969 / sqrt(7) below
+    unclear, below = [-0.04, 0.0, 0.05, 0.0, 0.01], [-0.022, -0.014, -0.010, -0.006, 0.0]
+    found = verdict(BOTH, runs(first=unclear, second=below))
+    assert found["verdict"] == UNDECIDED
+    assert found["seeds_needed"] == 7
 
 
 @pytest.mark.parametrize("seeds", [4])
