@@ -30,6 +30,7 @@ class Profile:
         seeds: run when no ``--seeds`` is given.
         config: fields of :class:`awd.Config` that differ from its defaults, nested.
         per_dataset: fields that differ again for one data set, by its name.
+        strengths: how those of the regularizers were chosen, by data set, in words for the reports.
     """
 
     name: Name
@@ -39,18 +40,21 @@ class Profile:
     seeds: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)], ...], Field(min_length=1)]
     config: dict[str, Any] = Field(default_factory=dict)
     per_dataset: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    strengths: dict[str, str] = Field(default_factory=dict)
 
 
 def load_profile(name: str) -> Profile:
     """Read a profile by name or path.
 
     Raises:
-        ConfigError: unknown, unreadable, or ``per_dataset`` names a data set that nobody could ask for.
+        ConfigError: unknown, unreadable, or ``per_dataset`` or ``strengths`` names a data set that nobody could ask
+            for.
     """
     path = find_file("profiles", name)
     profile = load_yaml(path, Profile)
     allowed = list(dict.fromkeys([*profile.datasets, *BUILT_IN_DATASETS]))
-    for dataset in profile.per_dataset:
-        if dataset not in allowed:
-            raise ConfigError(f"{path}: per_dataset: {unknown('data set', dataset, allowed)}")
+    for field in ("per_dataset", "strengths"):
+        for dataset in getattr(profile, field):
+            if dataset not in allowed:
+                raise ConfigError(f"{path}: {field}: {unknown('data set', dataset, allowed)}")
     return profile

@@ -105,6 +105,11 @@ def load_claims(suite: Suite, suite_name: str, published: Published | None) -> C
                 raise ConfigError(f"{path}: {claim.name}: rows: {unknown('variant', row, names)}")
         if not list(claim.inequalities(suite)):
             raise ConfigError(f"{path}: {claim.name}: say more_than, less_than or more_than_others_by")
+        if published is not None:
+            for row in {name for one in claim.inequalities(suite) for name in (one.row, one.other)} - set(
+                published.rows
+            ):
+                raise ConfigError(f"{path}: {claim.name}: the published numbers have no row {row!r} to try it on")
         for dataset, split, found in _broken(claim, suite, published):
             raise ConfigError(
                 f"{path}: {claim.name}: does not hold in the published numbers, {dataset} {split}: Δ({found.row}) and "

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablations.profile import load_profile
 from ablations.report.data import ReportData
-from ablations.report.formats import count, number
+from ablations.report.formats import count, number, one_line
 from ablations.statistics import KEYS
 from ablations.store import DONE
 from awd.config import Config, config_from_dict, override
@@ -24,18 +24,20 @@ def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
         return []
     runs = runs.merge(_trained(data), on=[*KEYS, "seed"], how="left")
     baseline = runs[runs["variant"].eq(data.suite.baseline)]
-    of = baseline if len(baseline) else runs
-    config = config_from_dict(json.loads(of["config"].iloc[0]), "a recorded run")
+    of = baseline if len(baseline) else runs[runs["variant"].eq(runs["variant"].iloc[0])]
+    who = one_line(data.suite.variant(of["variant"].iloc[0]).label)
+    config = _config(of["config"].iloc[0])
+    most = max(_most_epochs(_config(text)) for text in runs["config"].unique())
     rows = [
         ("training text", _corpus(config, dataset)),
         ("validation", _validation(config)),
-        ("parameters", f"{count(of['parameters'].iloc[0])} (full model)"),
-        ("epochs", f"{_range(runs['epochs'])} a run, of at most {config.training.epochs + config.finetuning.epochs}"),
+        ("parameters", f"{count(of['parameters'].iloc[0])} ({who})"),
+        ("epochs", f"{_range(runs['epochs'])} a run, of at most {most}"),
         (
             "tokens trained on",
-            f"{count(of['tokens'].mean())} a run of the full model, {count(runs['tokens'].sum())} in all",
+            f"{count(of['tokens'].mean())} a run of {who}, {count(runs['tokens'].sum())} in all",
         ),
-        ("of the paper's training", _share(data, dataset, of)),
+        ("of the paper's training", _share(data, dataset, baseline) if len(baseline) else ""),
         ("time", _time(runs)),
         ("hardware", _values(runs["host"]) + _device(runs)),
         (
@@ -45,6 +47,14 @@ def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
         ("code", f"version {_values(runs['project_version'])}, commit {_commits(runs)}"),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _config(recorded: str) -> Config:
+    return config_from_dict(json.loads(recorded), "a recorded run")
+
+
+def _most_epochs(config: Config) -> int:
+    return config.training.epochs + config.finetuning.epochs
 
 
 def _trained(data: ReportData) -> pd.DataFrame:
@@ -77,12 +87,12 @@ def _share(data: ReportData, dataset: str, runs: pd.DataFrame) -> str:
     if dataset not in profile.datasets:
         return ""
     paper = override(override(Config(), profile.config, "paper"), profile.per_dataset.get(dataset, {}), "paper")
-    tokens = known.tokens["train"] * (paper.training.epochs + paper.finetuning.epochs)
+    tokens = known.tokens["train"] * _most_epochs(paper)
     parameters = count_parameters(known.vocabulary, paper.model)
     seen, size = runs["tokens"].mean() / tokens, runs["parameters"].iloc[0] / parameters
     return (
-        f"{_percent(seen)} of the tokens that its full model sees in at most "
-        f"{paper.training.epochs + paper.finetuning.epochs} epochs, with {_percent(size)} of its parameters"
+        f"{_percent(seen)} of the tokens that its full model sees in at most {_most_epochs(paper)} epochs, with "
+        f"{_percent(size)} of its parameters"
     )
 
 

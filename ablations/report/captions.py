@@ -43,8 +43,14 @@ def scale(data: ReportData, dataset: str) -> str:
     if data.settings:
         return f"The paper's profile with --set options in force on {dataset}: {compare}"
     if data.published is not None:
-        return f"The paper's profile on {dataset}, for which it has no numbers: {compare}"
+        return f"Not the paper's own profile on its own text, but {data.profile.name} on {dataset}: {compare}"
     return ""
+
+
+def strengths(data: ReportData, dataset: str) -> str:
+    """How the strengths of the regularizers were chosen; empty where the profile does not say."""
+    told = data.profile.strengths.get(dataset)
+    return f"Strengths: {one_line(told)}." if told else ""
 
 
 def source(data: ReportData, dataset: str) -> str:
@@ -86,11 +92,11 @@ def unfinished(data: ReportData, dataset: str) -> str:
     return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."
 
 
-def reading(data: ReportData, dataset: str, intervals: bool) -> str:
+def reading(data: ReportData, frame: pd.DataFrame, dataset: str, intervals: bool) -> str:
     """What the columns are."""
     baseline = one_line(data.suite.variant(data.suite.baseline).label)
-    seeds = data.runs.loc[data.runs["dataset"].eq(dataset), "seed"].nunique()
-    interval = f"its 95% {INTERVAL_TITLES[data.interval]} interval{_caution(data, seeds)}"
+    pairs = frame.loc[frame["dataset"].eq(dataset) & frame["valid_log_low"].notna(), "pairs"]
+    interval = f"its 95% {INTERVAL_TITLES[data.interval]} interval{_caution(data, pairs.min()) if len(pairs) else ''}"
     bracket = f", in brackets {interval}" if intervals else ""
     return (
         f"Perplexity: mean ± sd over finished runs. Δ: mean difference to {baseline}, paired by seed; 100 Δ log: the "
@@ -99,13 +105,14 @@ def reading(data: ReportData, dataset: str, intervals: bool) -> str:
     )
 
 
-def _caution(data: ReportData, seeds: int) -> str:
+def _caution(data: ReportData, pairs: int) -> str:
+    """Of the row that has the fewest."""
     if data.interval == BOOTSTRAP:
-        return " (rough: too narrow under six seeds)" if seeds < ROUGH else ""
-    if not 2 <= seeds <= 3:
+        return " (rough: too narrow under six seeds)" if pairs < ROUGH else ""
+    if pairs > 3:
         return ""
-    factor = stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)
-    return f" ({factor:.1f} standard errors to each side, as there are {seeds} seeds)"
+    factor = stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1)
+    return f" ({factor:.1f} standard errors to each side where there are {pairs} seeds)"
 
 
 def decided(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
@@ -151,8 +158,9 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
-        reading(data, dataset, intervals),
+        reading(data, frame, dataset, intervals),
         source(data, dataset),
+        strengths(data, dataset),
         correlation(data, frame, dataset),
         setting(data, dataset),
     ]
@@ -170,6 +178,15 @@ def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[s
         correlation(data, frame, dataset),
     ]
     return [sentence for sentence in sentences if sentence]
+
+
+def beginnings(data: ReportData) -> str:
+    """Of which beginning of a validation split the epochs' perplexities are; empty where they are of whole splits."""
+    lengths = {}
+    for dataset, config in data.runs.dropna(subset="config").groupby("dataset", sort=False)["config"].first().items():
+        lengths[dataset_title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
+    told = ", ".join(f"{name} {tokens:,}" for name, tokens in lengths.items() if tokens)
+    return f" Epochs are validated on the first tokens of the split only: {told}." if told else ""
 
 
 def failures(data: ReportData) -> list[str]:

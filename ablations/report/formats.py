@@ -71,12 +71,14 @@ def one_line(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Text in which nothing is read as markdown."""
-    return re.sub(r"([\\|`*<])", r"\\\1", one_line(text))
+    return re.sub(r"([\\|`*<]|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\())", r"\\\1", one_line(text))
 
 
 def latex(text: object) -> str:
     """Text in which nothing is read as LaTeX, with its dashes, signs and quotes in LaTeX's own writing."""
     escaped = one_line(str(text)).translate(_LATEX)
+    if escaped.startswith("["):
+        escaped = "{[}" + escaped[1:]  # after a line's end it would be read as the space to leave
     return re.sub(r'"([^"]*)"', r"``\1''", escaped)
 
 

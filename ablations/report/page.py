@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablations.report.budget import budget
 from ablations.report.captions import (
+    beginnings,
     correlation,
     decided,
     failures,
@@ -19,6 +20,7 @@ from ablations.report.captions import (
     setting,
     source,
     stale,
+    strengths,
     unfinished,
     without_baseline,
 )
@@ -37,14 +39,14 @@ TITLES = {
     "curves": "Validation while training",
 }
 _SAYS = {
-    "differences": "Change in log-perplexity to the full model, times 100, by row: our mean with its 95% interval and "
-    "every seed, and the paper's. Right of 0 the row is worse.",
+    "differences": "Change in log-perplexity to {baseline}, times 100, by row: our mean with its 95% interval and "
+    "every seed, and what was published, if anything. Right of 0 the row is worse.",
     "ranks": "Rows from the most harmful loss to the least, ours to the left and the paper's to the right; joined, so "
     "that crossings are disagreements.",
-    "pairs": "A panel a row, a point a seed: validation perplexity of the full model to the right, of the row upwards. "
+    "pairs": "A panel a row, a point a seed: validation perplexity of {baseline} to the right, of the row upwards. "
     "Along the grey line both are equal; the dashed one is the mean difference.",
     "curves": "A panel a row: validation perplexity by epoch, seeds thin, their range shaded, their mean thick, the "
-    "full model in black.",
+    "{baseline} in black.{beginning}",
 }
 # colours of the figures, as names that the page's style sheet gives other values in the dark
 _COLORS = {
@@ -66,6 +68,7 @@ def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results
         results: path of the results folder, from the page's, linked to.
     """
     frame = comparison_frame(data)
+    baseline = one_line(data.suite.variant(data.suite.baseline).label)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report", "."),
         autoescape=True,
@@ -84,14 +87,16 @@ def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results
                 {
                     "name": name,
                     "title": TITLES[name],
-                    "says": _SAYS[name],
+                    "says": _SAYS[name].format(baseline=baseline, beginning=beginnings(data)),
                     "svg": _themed(drawn[name], name, TITLES[name]),
                 }
                 for name in TITLES
                 if name in drawn
             ],
+            baseline=baseline,
             problems=[*failures(data), *paused(data), *stale(data)],
             claims_source=one_line(data.claims.source) if data.claims else "",
+            published=data.published is not None,
             files=files,
             results=results,
         )
@@ -112,9 +117,10 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             for sentence in (
                 unfinished(data, dataset),
                 without_baseline(data, frame, dataset),
-                reading(data, dataset, intervals=True),
+                reading(data, frame, dataset, intervals=True),
                 correlation(data, frame, dataset),
                 source(data, dataset),
+                strengths(data, dataset),
             )
             if sentence
         ],
@@ -133,8 +139,8 @@ def _table(rows: pd.DataFrame) -> dict[str, Any]:
 def _seeds(data: ReportData, dataset: str) -> pd.DataFrame:
     """Every perplexity, validation and test, by row and seed; a word where there is none."""
     rows = []
-    for label, runs in data.runs[data.runs["dataset"].eq(dataset)].groupby("label", sort=False):
-        row = {"variant": one_line(str(label))}
+    for name, runs in data.runs[data.runs["dataset"].eq(dataset)].groupby("variant", sort=False):
+        row = {"variant": one_line(data.suite.variant(str(name)).label)}
         for run in runs.sort_values("seed").to_dict("records"):
             done = run["status"] == DONE
             pair = f"{number(run['valid_ppl'])} / {number(run['test_ppl'])}"

@@ -84,7 +84,8 @@ def markdown_page(data: ReportData) -> str:
         parts.append(_bullets(sentences))
         claims, took = claim_lines(data, dataset), budget(data, dataset)
         if claims:
-            parts += ["What the paper concludes, at this scale:", _bullets(map(markdown, claims))]
+            whose = "What the paper concludes" if data.published else "What is claimed"
+            parts += [f"{whose}, at this scale:", _bullets(map(markdown, claims))]
         if took:
             parts += ["What it took:", _bullets(markdown(f"{name}: {text}") for name, text in took)]
     if failures(data):

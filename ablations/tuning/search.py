@@ -35,7 +35,7 @@ class Range:
 
     low: int | float | None = None
     high: int | float | None = None
-    step: Annotated[float, Field(gt=0)] | None = None
+    step: Annotated[int | float, Field(gt=0)] | None = None
     log: bool = False
     choices: tuple[Value, ...] = ()
 
@@ -55,10 +55,19 @@ class Range:
         if self.choices:
             found: Value = trial.suggest_categorical(name, self.choices)
             return found
-        low, high = self.low, self.high
-        if isinstance(low, int) and isinstance(high, int) and self.step is None:
-            return trial.suggest_int(name, low, high, log=self.log)
-        return tidy(trial.suggest_float(name, float(low or 0), float(high or 0), step=self.step, log=self.log))
+        low, high = self.ends()
+        if isinstance(low, int) and isinstance(high, int):
+            return trial.suggest_int(name, low, high, step=int(self.step or 1), log=self.log)
+        return tidy(trial.suggest_float(name, float(low), float(high), step=self.step, log=self.log))
+
+    def ends(self) -> tuple[int, int] | tuple[float, float]:
+        """Its bounds, as numbers of the kind that :meth:`suggest` gives."""
+        low, high = self.low or 0, self.high or 0
+        return (int(low), int(high)) if self._whole else (float(low), float(high))
+
+    @property
+    def _whole(self) -> bool:
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
 
     def holds(self, value: Value) -> bool:
         """Whether a value could have been suggested, but for the step."""

@@ -115,14 +115,19 @@ def give_back_unfinished(study: optuna.Study) -> int:
 
 
 def count_tried(study: optuna.Study) -> int:
-    """Trials that are running or have an outcome; one that was stopped has none."""
+    """Trials that are running or have an outcome."""
     from optuna.trial import TrialState
 
-    return sum(
-        trial.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-        or (trial.state == TrialState.FAIL and WHY in trial.user_attrs)
-        for trial in study.get_trials(deepcopy=False)
-    )
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state == TrialState.RUNNING or _has_outcome(trial) for trial in trials)
+
+
+def _has_outcome(trial: optuna.trial.FrozenTrial) -> bool:
+    """One that was stopped has none."""
+    from optuna.trial import TrialState
+
+    ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    return ended or (trial.state == TrialState.FAIL and WHY in trial.user_attrs)
 
 
 def trials_frame(study: optuna.Study) -> pd.DataFrame:
@@ -172,9 +177,12 @@ def write_summary(study: optuna.Study, folder: Path) -> None:
             number, value, settings = best
             of = study.user_attrs[_IDENTITY]
             text = yaml.safe_dump(nested(settings), sort_keys=False)
+            tried = sum(map(_has_outcome, study.get_trials(deepcopy=False)))
+            tokens = of["config"].get("corpus", {}).get("valid_tokens")
+            beginning = f"the first {tokens} tokens of " if tokens else ""
             heading = (
-                f"# trial {number} of {len(study.get_trials(deepcopy=False))}: validation perplexity {value:.3f} on "
-                f"{of['dataset']} (seed {of['training_seed']}, {of['engine']} engine, {of['precision']})\n"
+                f"# trial {number}, the best of {tried} settings: validation perplexity {value:.3f} on "
+                f"{beginning}{of['dataset']} (seed {of['training_seed']}, {of['engine']} engine, {of['precision']})\n"
             )
             write_text(folder / BEST, heading + text)
     except OSError as error:

@@ -93,7 +93,7 @@ def require_legal(spec: RunSpec, search: Search) -> None:
         ConfigError: one is not; names the search and the field.
     """
     for field, values in search.space.items():
-        for value in values.choices or (values.low, values.high):
+        for value in values.choices or values.ends():
             override(spec.config, nested({field: value}), f"search {search.name}: space")
 
 
@@ -123,7 +123,8 @@ class _Tuning:
             "engine": spec.engine,
             "precision": spec.precision,
         }
-        claim(self.study, identity, asdict(collect_provenance()), options.folder)
+        rules = {"trial_minutes": search.trial_minutes, "pruning": asdict(search.pruning)}
+        claim(self.study, identity, {**asdict(collect_provenance()), **rules}, options.folder)
         self.invocation = Invocation(options.folder, self._say)
 
     def run(self) -> str | None:

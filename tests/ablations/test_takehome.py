@@ -88,5 +88,14 @@ def test_claims_that_cannot_be_are_refused(tmp_path: Path, claim: str, said: str
     assert said in str(caught.value)
 
 
+def test_a_claim_about_a_row_that_nobody_published_is_refused(tmp_path: Path) -> None:
+    path = own_suite(tmp_path, "source: me\nclaims: [{name: a, says: b, rows: [first], more_than_others_by: 0}]")
+    numbers = tmp_path / "numbers.yaml"
+    rows = [line for line in numbers.read_text(encoding="utf-8").splitlines() if "second" not in line]
+    numbers.write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(ConfigError, match="a: the published numbers have no row 'second' to try it on"):
+        load(path)
+
+
 def test_a_suite_without_claims_has_none() -> None:
     assert load_claims(THREE, "three", None) is None

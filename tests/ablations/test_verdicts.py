@@ -105,7 +105,8 @@ def test_seeds_that_would_decide_are_counted_from_the_spread() -> None:
 
 
 def test_more_seeds_decide_against_one_of_several_rows() -> None:
-    # 95% of five leave out 0, but not the 97.5% that two rows ask for: 0.0083 * 3.163 / sqrt(6) is above 0.0104, the mean,
+    # 95% of five leave out 0, but not the 97.5% that two rows ask for:
+    # 0.0083 * 3.163 / sqrt(6) is above 0.0104, the mean,
     # and 0.0083 * 2.969 / sqrt(7) below
     unclear, below = [-0.04, 0.0, 0.05, 0.0, 0.01], [-0.022, -0.014, -0.010, -0.006, 0.0]
     found = verdict(BOTH, runs(first=unclear, second=below))

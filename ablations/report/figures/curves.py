@@ -27,13 +27,13 @@ def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     run diverged.
 
     Returns:
-        ``None`` where no finished run has epochs.
+        ``None`` where no finished run has epochs; a data set without one has no block.
     """
-    finished = data.runs.loc[data.runs["status"].eq(DONE), "run_id"]
     epochs = with_steps(data)
-    if not epochs["run_id"].isin(finished).any():
+    finished = set(epochs.loc[epochs["status"].eq(DONE), "dataset"])
+    datasets = [dataset for dataset in dict.fromkeys(frame["dataset"]) if dataset in finished]
+    if not datasets:
         return None
-    datasets = list(dict.fromkeys(frame["dataset"]))
     panels = {dataset: _variants(data, frame, dataset) for dataset in datasets}
     lines = max(wrapped(label, _TITLE).count("\n") for rows in panels.values() for _, label in rows)
     row = _ROW + 0.1 * lines

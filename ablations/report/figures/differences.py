@@ -30,7 +30,8 @@ def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     """
     if frame["pairs"].sum() == 0:
         return None
-    panels = {dataset: in_order(data, frame, dataset) for dataset in dict.fromkeys(frame["dataset"])}
+    paired = frame.loc[frame["pairs"].gt(0), "dataset"]
+    panels = {dataset: in_order(data, frame, dataset) for dataset in dict.fromkeys(paired)}
     heights = [len(rows) * _ROW + 0.55 for rows in panels.values()]
     figure = new_figure(sum(heights) + 0.5)
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -40,7 +41,9 @@ def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
         block.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
         _panel(block.subplots(), rows, seeds[seeds["dataset"].eq(dataset)], limits)
     figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
-    figure.legend(handles=_key(frame), loc="outside upper left", ncols=2, columnspacing=1.5)
+    figure.legend(
+        handles=_key(frame[frame["dataset"].isin(panels)]), loc="outside upper left", ncols=2, columnspacing=1.5
+    )
     return figure
 
 
@@ -142,7 +145,8 @@ def _key(frame: pd.DataFrame) -> list[Line2D]:
     mean.set_label("ours: mean, 95% interval" if intervals else "ours")
     seed.set_label("ours: each seed")
     test.set_label("ours: mean on test")
-    columns = dict.fromkeys(frame.loc[frame["published_valid"].notna(), "published_dataset"])
-    own = set(columns) <= set(frame["dataset"])
-    paper.set_label("paper" if own else f"paper ({', '.join(map(dataset_title, columns))})")
+    published = frame[frame["published_valid"].notna()]
+    own = published["published_dataset"].eq(published["dataset"]).all()
+    columns = ", ".join(map(dataset_title, dict.fromkeys(published["published_dataset"])))
+    paper.set_label("paper" if own else f"paper ({columns})")
     return [mean, *([seed] if intervals else []), test, *([paper] if columns else [])]

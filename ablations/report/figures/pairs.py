@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ablations.report.data import ReportData
 from ablations.report.figures.differences import in_order
-from ablations.report.figures.style import GREY, INK, OURS, heading, new_figure, wrapped
+from ablations.report.figures.style import GREY, INK, OURS, fitted, heading, new_figure, wrapped
 from ablations.statistics import seed_differences
 
 _COLUMNS = 2
@@ -50,7 +50,8 @@ def draw_pairs(data: ReportData, frame: pd.DataFrame) -> Figure | None:
             panel.set_visible(False)
         for place in range(len(rows)):
             axes.flat[place].tick_params(labelbottom=place + _COLUMNS >= len(rows))
-        part.supxlabel(f"validation perplexity of {data.suite.variant(data.suite.baseline).label}", fontsize=7)
+        baseline = data.suite.variant(data.suite.baseline).label
+        part.supxlabel(fitted(f"validation perplexity of {baseline}", 62), fontsize=7)
         part.supylabel("of the variant", fontsize=7)
     return figure
 

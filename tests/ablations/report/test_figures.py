@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -134,6 +136,15 @@ def test_suites_of_the_users_own_are_drawn_without_ranks(tmp_path, variants):
     assert list(found) == ["differences", "curves", "pairs"]
     (ours,) = lines(found["differences"].axes[0], "ours")
     assert len(ours) == variants - 1
+
+
+@pytest.mark.parametrize("status", [None, "paused", "failed"])
+def test_a_data_set_without_a_finished_run_has_no_block(tmp_path, status):
+    data = report_data(tmp_path, datasets=["ptb", "wikitext-2"], seeds=2)
+    runs = data.runs.assign(status=data.runs["status"].mask(data.runs["dataset"].eq("wikitext-2"), status))
+    found = draw(replace(data, runs=runs))
+    assert len(found["differences"].axes) == len(found["ranks"].axes) == 1
+    assert len(found["curves"].subfigs) == len(found["pairs"].subfigs) == 1
 
 
 def test_without_a_baseline_only_curves_are_left(tmp_path):

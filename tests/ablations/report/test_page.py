@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ablations.report.formats import percent
 from ablations.report.frame import comparison_frame
 from ablations.report.render import render_report
 from ablations.suite import load_published, load_suite
-from ablations.takehome import load_claims
+from ablations.takehome import Claim, Claims, load_claims
 from tests.ablations.report.synthetic import report_data, user_suite
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -105,6 +106,39 @@ def test_names_from_the_user_are_text_and_nothing_else(tmp_path: Path) -> None:
     page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
     assert "<b onload" not in page
     assert "&lt;b onload=&#34;x&#34;&gt;&amp;amp; row 1" in page
+
+
+def test_every_row_has_its_seeds_even_where_labels_are_the_same(tmp_path: Path) -> None:
+    suite = user_suite(3)
+    twins = replace(suite, variants=(suite.variants[0], *(replace(one, label="twin") for one in suite.variants[1:])))
+    data = report_data(tmp_path / "results", suite=twins, seeds=2)
+    page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    for run in data.runs.to_dict("records"):
+        assert f"{run['valid_ppl']:.2f} / {run['test_ppl']:.2f}" in page
+
+
+def test_nothing_is_said_of_a_paper_where_nothing_is_published(tmp_path: Path) -> None:
+    suite = user_suite(3)
+    claims = Claims("my notes", (Claim("worse", "v1 is worse", ("v1",), more_than=0),))
+    data = report_data(tmp_path / "results", suite=suite, claims=claims)
+    page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    assert "What is claimed, at this scale" in page
+    words = " ".join(" ".join(Page(page).words).split())
+    for wrong in ("the full model", "What the paper concludes", "paper's own"):
+        assert wrong not in words
+
+
+def test_curves_say_of_which_beginning_they_are(demo: Any, tmp_path: Path, text: str) -> None:
+    assert "first tokens of the split" not in text
+    configs = demo.runs["config"].map(lambda config: config if config is None else short(config), na_action="ignore")
+    page = render_report(replace(demo, runs=demo.runs.assign(config=configs)), tmp_path)[-1].read_text(encoding="utf-8")
+    assert "Epochs are validated on the first tokens of the split only: Python docs 1,500." in page
+
+
+def short(config: str) -> str:
+    read = json.loads(config)
+    read["corpus"]["valid_tokens"] = 1500
+    return json.dumps(read)
 
 
 def test_colours_follow_the_readers_scheme(text: str) -> None:

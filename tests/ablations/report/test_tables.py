@@ -134,8 +134,34 @@ def test_few_seeds_are_cautioned_about_where_they_are_few(tmp_path):
     data = report_data(tmp_path, datasets=["ptb", "wikitext-2"], seeds=5)
     few = data.runs["dataset"].eq("wikitext-2") & data.runs["seed"].gt(3)
     ptb, wikitext = markdown_page(replace(data, runs=data.runs[~few])).split("## WikiText-2")
-    assert "4.3 standard errors to each side, as there are 3 seeds" in wikitext
+    assert "4.3 standard errors to each side where there are 3 seeds" in wikitext
     assert "standard errors" not in ptb
+    lost = data.runs["variant"].eq("no-ntasgd") & data.runs["seed"].gt(2)
+    runs = data.runs.assign(status=data.runs["status"].mask(lost, "failed"))
+    assert "12.7 standard errors to each side where there are 2 seeds" in markdown_page(replace(data, runs=runs))
+
+
+def test_equal_seeds_are_counted(tmp_path):
+    data = report_data(tmp_path)
+    of_full = data.runs[data.runs["variant"].eq("full")].set_index("seed")["valid_ppl"]
+    values = data.runs["valid_ppl"].mask(data.runs["variant"].eq("no-finetuning"), data.runs["seed"].map(of_full))
+    rows = rows_of(replace(data, runs=data.runs.assign(valid_ppl=values)))
+    assert rows.loc["– fine-tuning", "seeds worse, valid"] == "0/3 (3 equal)"
+
+
+def test_a_profile_says_how_its_strengths_were_chosen(tmp_path):
+    data = report_data(tmp_path, seeds=1)
+    tuned = replace(data, profile=replace(data.profile, strengths={"python-docs": "tuned by hand"}))
+    assert "Strengths: tuned by hand." in markdown_page(tuned)
+    assert "Strengths" not in markdown_page(data)
+
+
+def test_what_a_table_took_is_not_said_to_be_of_a_model_that_is_not_there(tmp_path):
+    data = report_data(tmp_path, seeds=1, without=[("full", 1), ("no-finetuning", 1)])
+    page = markdown_page(data)
+    assert "parameters: 351 k (– NT-ASGD)" in page
+    assert "24 to 36 a run, of at most 36" in page
+    assert "of the paper's training" not in page
 
 
 def test_failed_runs_and_stale_ones_are_listed_and_long_lists_cut(demo):
@@ -254,3 +280,5 @@ def test_numbers_have_a_minus_sign_and_no_negative_zero():
     assert number(-0.001, 1, signed=True) == "+0.0"
     assert latex("– a ± 1") == r"-- a $\pm$ 1"
     assert markdown("a|b\nc") == r"a\|b c"
+    assert markdown("_x_ and my_model, [+1.0, +2.0], [l](u)") == r"\_x\_ and my_model, [+1.0, +2.0], \[l](u)"
+    assert latex("[a] b [c]") == "{[}a] b [c]"

@@ -75,6 +75,21 @@ def test_a_space_beyond_what_a_field_may_be_is_refused(tmp_path: Path, space: st
         require_legal(spec, search)
 
 
+def test_whole_bounds_with_a_whole_step_give_whole_numbers(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    search = load_search(str(write(tmp_path / "own.yaml", "  model.hidden_size: {low: 100, high: 400, step: 50}")))
+    (spec,) = select("table5", "demo").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])
+    require_legal(spec, search)
+    study = optuna.create_study()
+    for _ in range(5):
+        size = search.space["model.hidden_size"].suggest(study.ask(), "model.hidden_size")
+        assert isinstance(size, int)
+        assert size in range(100, 401, 50)
+    halves = load_search(str(write(tmp_path / "own.yaml", "  model.hidden_size: {low: 100, high: 400, step: 0.5}")))
+    with pytest.raises(ConfigError, match=r"search own: space.*model\.hidden_size"):
+        require_legal(spec, halves)
+
+
 def test_settings_are_read_from_a_configuration_and_put_back_into_one() -> None:
     search = load_search("strengths")
     (spec,) = select("table5", "paper").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])

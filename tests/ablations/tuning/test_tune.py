@@ -87,7 +87,10 @@ def test_a_study_begins_with_the_start_and_finds_settings(studied: Path) -> None
     assert (complete["epochs"] >= 4).all()
     best = complete.sort_values(["valid_ppl", "trial"]).iloc[0]
     text = (studied / "study" / "best.yaml").read_text(encoding="utf-8")
-    assert f"trial {best['trial']} of 6: validation perplexity {best['valid_ppl']:.3f} on own-text" in text
+    assert (
+        f"trial {best['trial']}, the best of 6 settings: validation perplexity {best['valid_ppl']:.3f} on own-text"
+        in text
+    )
     assert yaml.safe_load(text)["regularization"]["weight_dropout"] == best["regularization.weight_dropout"]
 
 
