@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from awd.corpus import corpus_identity
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, REPORTS = ROOT / "results" / "reference", ROOT / "reports" / "reference"
+PUBLISHED = [("demo", "python-docs", 3), ("small", "ptb", 5)]
 
 
 def markdown_table(path: Path) -> list[str]:
@@ -33,35 +33,43 @@ def one(column: pd.Series[str]) -> str:
     return str(value)
 
 
-def test_readme_shows_the_published_table() -> None:
+@pytest.mark.parametrize(("profile", "tables"), [("demo", 1), ("small", 1)])
+def test_readme_shows_the_published_table(profile: str, tables: int) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- demo table -->")[1].split("<!-- end of demo table -->")[0]
-    table = markdown_table(REPORTS / "demo" / "table5.md")
-    assert len(table) == 11
-    assert [line for line in shown.splitlines() if line.startswith("|")] == table
+    shown = readme.split(f"<!-- {profile} table -->")[1].split(f"<!-- end of {profile} table -->")[0]
+    published = markdown_table(REPORTS / profile / "table5.md")
+    assert len(published) == 11 * tables
+    assert [line for line in shown.splitlines() if line.startswith("|")] == published
 
 
-def test_the_demo_runs_are_all_there_and_from_a_commit() -> None:
-    runs = pd.read_parquet(RESULTS / "runs").query("profile == 'demo'")
+@pytest.mark.parametrize(("profile", "dataset", "seeds"), PUBLISHED)
+def test_the_runs_are_all_there_and_from_commits(profile: str, dataset: str, seeds: int) -> None:
+    runs = pd.read_parquet(RESULTS / "runs").query("profile == @profile and dataset == @dataset")
     assert (runs["status"] == "done").all()
     assert not runs["git_dirty"].any()
-    assert runs["git_commit"].nunique() == 1
+    assert runs["git_commit"].str.fullmatch("[0-9a-f]{40}").all()
     # on another processor "auto" may stand for another engine and precision
     corpus_sha256, engine, precision = one(runs["corpus_sha256"]), one(runs["engine"]), one(runs["precision"])
-    selection = select("table5", "demo", engine=engine, precision=precision)
-    corpora = [dataclasses.replace(corpus, sha256=corpus_sha256) for corpus in selection.corpora()]
-    assert {spec.run_id for spec in selection.plan(corpora)} == set(runs["run_id"])
+    selection = select("table5", profile, [dataset], engine=engine, precision=precision)
+    plan = selection.plan([Corpus(dataset, dataset, corpus_sha256)], range(1, seeds + 1))
+    assert {spec.run_id for spec in plan} == set(runs["run_id"])
 
 
-def test_the_published_report_is_made_from_the_published_runs(tmp_path: Path) -> None:
-    recorded = pd.read_parquet(RESULTS / "runs").query("profile == 'demo'")["corpus_sha256"].unique()
-    if list(recorded) != [corpus_identity("python-docs")]:
+@pytest.mark.parametrize("profile", sorted({profile for profile, _, _ in PUBLISHED}))
+def test_the_published_report_is_made_from_the_published_runs(profile: str, tmp_path: Path) -> None:
+    recorded = pd.read_parquet(RESULTS / "runs").query("profile == @profile")
+    of_text = recorded[["dataset", "corpus_sha256"]].drop_duplicates()
+    if any(sha256 != corpus_identity(dataset) for dataset, sha256 in of_text.itertuples(index=False)):
         pytest.skip("this Python carries another text; the report then has a note that says so")
-    command = [sys.executable, "run_ablations.py", "report", "--results", RESULTS, "--reports", tmp_path]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    command = [sys.executable, "run_ablations.py", "report", "--profile", profile, "--results", RESULTS]
+    subprocess.run([*command, "--reports", tmp_path], cwd=ROOT, check=True, capture_output=True)
     for suffix in ("md", "csv", "tex"):
-        made, published = (folder / "demo" / f"table5.{suffix}" for folder in (tmp_path, REPORTS))
+        made, published = (folder / profile / f"table5.{suffix}" for folder in (tmp_path, REPORTS))
         assert made.read_bytes() == published.read_bytes()
+    assert {path.name for path in (tmp_path / profile).iterdir()} == {
+        path.name for path in (REPORTS / profile).iterdir()
+    }
+    assert (REPORTS / profile / "index.html").stat().st_size < 3_000_000
 
 
 @pytest.mark.parametrize("dataset", ["ptb"])
