@@ -105,17 +105,22 @@ def load_claims(suite: Suite, suite_name: str, published: Published | None) -> C
                 raise ConfigError(f"{path}: {claim.name}: rows: {unknown('variant', row, names)}")
         if not list(claim.inequalities(suite)):
             raise ConfigError(f"{path}: {claim.name}: say more_than, less_than or more_than_others_by")
-        if published is not None:
-            for row in {name for one in claim.inequalities(suite) for name in (one.row, one.other)} - set(
-                published.rows
-            ):
-                raise ConfigError(f"{path}: {claim.name}: the published numbers have no row {row!r} to try it on")
+        for row in _unpublished(claim, suite, published):
+            raise ConfigError(f"{path}: {claim.name}: the published numbers have no row {row!r} to try it on")
         for dataset, split, found in _broken(claim, suite, published):
             raise ConfigError(
                 f"{path}: {claim.name}: does not hold in the published numbers, {dataset} {split}: Δ({found.row}) and "
                 f"Δ({found.other}) are {_published_difference(found, published, dataset, split) * 100:+.2f} apart"
             )
     return claims
+
+
+def _unpublished(claim: Claim, suite: Suite, published: Published | None) -> list[str]:
+    """Rows that a claim is about and the published numbers lack."""
+    if published is None:
+        return []
+    about = {name for one in claim.inequalities(suite) for name in (one.row, one.other)}
+    return sorted(about - set(published.rows))
 
 
 def _broken(claim: Claim, suite: Suite, published: Published | None) -> Iterator[tuple[str, str, Inequality]]:
