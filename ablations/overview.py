@@ -58,11 +58,10 @@ def sizes(plan: Sequence[RunSpec], selection: Selection) -> dict[str, Size]:
         if key not in found:
             found[key] = _vocabulary_and_tokens(spec, selection)
         vocabulary, tokens = found[key]
-        training = spec.config.training
         result[spec.run_id] = Size(
             count_parameters(vocabulary, spec.config.model),
-            predicted_tokens(tokens["train"], training.batch_size),
-            training.epochs + spec.config.finetuning.epochs,
+            predicted_tokens(tokens["train"], spec.config.training.batch_size),
+            spec.config.most_epochs,
             vocabulary,
             tokens,
         )

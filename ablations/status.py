@@ -204,8 +204,7 @@ def _table(
         shown = sorted(shown, key=lambda standing: _ORDER.index(standing.status))[: max(1, rows)]
     for standing in shown:
         spec = standing.spec
-        most = spec.config.training.epochs + spec.config.finetuning.epochs
-        epochs = "" if standing.epochs is None else f"{standing.epochs}/{most}"
+        epochs = "" if standing.epochs is None else f"{standing.epochs}/{spec.config.most_epochs}"
         names = (spec.run_id[:8], spec.dataset, spec.variant, str(spec.seed))
         table.add_row(*names, standing.status, epochs, *_numbers(standing), standing.detail)
     return table

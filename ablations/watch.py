@@ -92,9 +92,8 @@ class Watch:
         return "the process that started it has died" if has_lost_its_parent(self._parent_pid) else None
 
     def _tell(self) -> None:
-        config, trainer = self._spec.config, self._trainer
-        most = config.training.epochs + config.finetuning.epochs
-        here = Progress(run_id=self._spec.run_id, pid=os.getpid(), host=host_name(), epochs=most)
+        spec, trainer = self._spec, self._trainer
+        here = Progress(run_id=spec.run_id, pid=os.getpid(), host=host_name(), epochs=spec.config.most_epochs)
         if trainer is not None:
             position, epochs = trainer.position, trainer.epochs
             here = replace(

@@ -194,6 +194,11 @@ class Config:
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     corpus: CorpusConfig = Field(default_factory=CorpusConfig)
 
+    @property
+    def most_epochs(self) -> int:
+        """Of training and fine-tuning together; fine-tuning may end earlier."""
+        return self.training.epochs + self.finetuning.epochs
+
 
 _ADAPTER = TypeAdapter(Config)
 

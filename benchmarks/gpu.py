@@ -199,7 +199,7 @@ def table5_work(config: str) -> Work:
     """What the paper profile trains for Table 5 on the data set of ``config``; nothing is loaded."""
     name = DATASETS[config]
     specs = make_plan(load_suite("table5"), load_profile("paper"), [Corpus(name, name, "")])
-    epochs = sum(spec.config.training.epochs + spec.config.finetuning.epochs for spec in specs)
+    epochs = sum(spec.config.most_epochs for spec in specs)
     train, valid = SPLITS[config]
     return Work(len(specs), epochs, epochs * train, epochs * valid)
 

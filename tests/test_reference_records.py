@@ -72,7 +72,7 @@ def test_the_published_report_is_made_from_the_published_runs(profile: str, tmp_
     assert (REPORTS / profile / "index.html").stat().st_size < 3_000_000
 
 
-@pytest.mark.parametrize("dataset", ["ptb"])
+@pytest.mark.parametrize("dataset", ["ptb", "wikitext-2"])
 def test_the_small_profile_has_the_best_settings_of_its_study(dataset: str) -> None:
     study = RESULTS / "tuning" / f"small-{dataset}"
     settings = yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))

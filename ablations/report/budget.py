@@ -27,7 +27,7 @@ def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
     of = baseline if len(baseline) else runs[runs["variant"].eq(runs["variant"].iloc[0])]
     who = one_line(data.suite.variant(of["variant"].iloc[0]).label)
     config = _config(of["config"].iloc[0])
-    most = max(_most_epochs(_config(text)) for text in runs["config"].unique())
+    most = max(_config(text).most_epochs for text in runs["config"].unique())
     rows = [
         ("training text", _corpus(config, dataset)),
         ("validation", _validation(config)),
@@ -51,10 +51,6 @@ def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
 
 def _config(recorded: str) -> Config:
     return config_from_dict(json.loads(recorded), "a recorded run")
-
-
-def _most_epochs(config: Config) -> int:
-    return config.training.epochs + config.finetuning.epochs
 
 
 def _trained(data: ReportData) -> pd.DataFrame:
@@ -87,11 +83,11 @@ def _share(data: ReportData, dataset: str, runs: pd.DataFrame) -> str:
     if dataset not in profile.datasets:
         return ""
     paper = override(override(Config(), profile.config, "paper"), profile.per_dataset.get(dataset, {}), "paper")
-    tokens = known.tokens["train"] * _most_epochs(paper)
+    tokens = known.tokens["train"] * paper.most_epochs
     parameters = count_parameters(known.vocabulary, paper.model)
     seen, size = runs["tokens"].mean() / tokens, runs["parameters"].iloc[0] / parameters
     return (
-        f"{_percent(seen)} of the tokens that its full model sees in at most {_most_epochs(paper)} epochs, with "
+        f"{_percent(seen)} of the tokens that its full model sees in at most {paper.most_epochs} epochs, with "
         f"{_percent(size)} of its parameters"
     )
 

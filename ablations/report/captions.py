@@ -207,7 +207,7 @@ def paused(data: ReportData) -> list[str]:
     for run in runs.head(MOST_LISTED).to_dict("records"):
         best = "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {run['valid_ppl']:.2f}"
         config = config_from_dict(json.loads(run["config"]), "a recorded run")
-        epochs = f"{run['epochs']:.0f} of at most {config.training.epochs + config.finetuning.epochs} epochs"
+        epochs = f"{run['epochs']:.0f} of at most {config.most_epochs} epochs"
         lines.append(f"{run['dataset']} {run['variant']} seed {run['seed']}: paused after {epochs}{best}")
     return _and_more(lines, len(runs))
 

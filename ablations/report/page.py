@@ -124,8 +124,8 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             )
             if sentence
         ],
-        # a dash stays with its label
-        "decided": decided(data, frame, dataset).replace("– ", "–\N{NO-BREAK SPACE}"),
+        # a dash stays with its label; a line may break between it and a no-break space, but not at a word joiner
+        "decided": decided(data, frame, dataset).replace("– ", "–\N{WORD JOINER}\N{NO-BREAK SPACE}"),
         "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
