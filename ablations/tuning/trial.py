@@ -80,17 +80,16 @@ def try_settings(order: Order) -> Tried:
     try:
         why, state = attempt.train()
     except _StoppedError:  # it stays a running one, which the next call queues again
-        return Tried(order.number, None, STOPPED, attempt.seconds)
+        return Tried(order.number, attempt.best, STOPPED, attempt.seconds)
     if why is not None:
         attempt.trial.set_user_attr(WHY, why)
     attempt.trial.set_user_attr(SECONDS, round(attempt.seconds, 1))
     attempt.trial.set_user_attr(EPOCHS, len(attempt.values))
-    best = min(attempt.values, default=None)
     if state == TrialState.COMPLETE:
-        study.tell(order.number, best)
+        study.tell(order.number, attempt.best)
     else:
         study.tell(order.number, state=state)
-    return Tried(order.number, best, why, attempt.seconds)
+    return Tried(order.number, attempt.best, why, attempt.seconds)
 
 
 class _Attempt:
@@ -106,6 +105,11 @@ class _Attempt:
     def seconds(self) -> float:
         """Of one core, however busy the machine is."""
         return time.process_time() - self._started
+
+    @property
+    def best(self) -> float | None:
+        """The best epoch's validation perplexity so far, if one has ended."""
+        return min(self.values, default=None)
 
     def train(self) -> tuple[str | None, TrialState]:
         """Why it ended early, if it did, and what the study calls that."""

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from filelock import FileLock
 
 from ablations.store import Store
-from tests.ablations.conftest import command, environment
+from tests.ablations.conftest import command, environment, write_corpus, write_profile
 
 # of each run that says how far it is: some 25 ms an epoch on a quiet machine
 EPOCHS = 40
@@ -70,6 +72,21 @@ def arguments(folder: Path, *options: object) -> list[object]:
     every = [] if {"--variants", "--all"} & set(map(str, options)) else ["--variants", FEW]
     profile = ["--profile", folder / "tiny.yaml", "--dataset", folder / "own-text"]
     return ["run", *every, "--no-audit", "--no-report", *profile, *settings, *options]
+
+
+def undisturbed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a few variants, one after another in one process; made once for all of pytest's workers, read only."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "undisturbed-sweep"
+    with FileLock(shared / "undisturbed-sweep.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            write_profile(folder / "tiny.yaml")
+            write_corpus(folder / "own-text")
+            code, errors = Sweep(folder, "--results", "results", "--backend", "sequential").end()
+            assert code == 0, errors
+    return folder / "results"
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

@@ -16,6 +16,9 @@ from ablations.selection import select
 from ablations.store import EPOCH_SCHEMA, RUN_SCHEMA
 from tests.ablations.conftest import CommandLine, command, environment, write_corpus, write_profile
 
+# starts sooner than workers do, where those are not the matter
+ONE_PROCESS = ("--backend", "sequential")
+
 
 def runs(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "runs").set_index("variant")
@@ -40,7 +43,7 @@ def test_the_smoke_profile_goes_all_the_way_and_trains_only_what_is_missing(cli:
     assert {path.rsplit(".")[-1] for path in names} >= {"png", "pdf"}
 
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "R").rglob("*.parquet")}
-    again = cli(*arguments)
+    again = cli(*arguments, "--no-report")
     assert again.returncode == 0
     assert "[1/" not in again.stderr
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "R").rglob("*.parquet")}
@@ -116,7 +119,7 @@ def test_a_diverged_run_is_recorded_and_the_others_finish(
         encoding="utf-8",
     )
     arguments = ["--all", "--suite", suite, "--profile", profile, "--dataset", corpus]
-    done = cli(*arguments)
+    done = cli(*arguments, *ONE_PROCESS)
     assert done.returncode == 1
     stored = runs(tmp_path / "results")
     assert stored.loc["works", "status"] == "done"
@@ -125,10 +128,10 @@ def test_a_diverged_run_is_recorded_and_the_others_finish(
     assert pd.isna(stored.loc["explodes", "test_ppl"])
     assert "diverged" in (tmp_path / "reports" / "tiny-two-own-text" / "two.md").read_text(encoding="utf-8")
 
-    again = cli(*arguments, "--no-report")
+    again = cli(*arguments, "--no-report", *ONE_PROCESS)
     assert again.returncode == 1, "a recorded failure is never taken for done"
     assert "explodes seed" not in again.stderr
-    retried = cli(*arguments, "--retry-failed", "--no-report")
+    retried = cli(*arguments, "--retry-failed", "--no-report", *ONE_PROCESS)
     assert retried.returncode == 1
     assert "[1/1] own-text explodes seed 1: diverged" in retried.stderr
     status = cli("status", *arguments[1:])
@@ -162,7 +165,7 @@ def test_parameters_of_wikitext_2_are_counted_without_its_text() -> None:
 
 
 def test_settings_make_other_runs(cli: CommandLine, tmp_path: Path, arguments: list[object]) -> None:
-    some = ["--variants", "full", *arguments[1:]]
+    some = ["--variants", "full", *arguments[1:], *ONE_PROCESS]
     assert cli(*some, "--no-report").returncode == 0
     assert cli(*some, "--set", "model.hidden_size=9", "--set", "regularization.weight_decay=1e-6").returncode == 0
     assert len(pd.read_parquet(tmp_path / "results" / "runs")) == 2
@@ -172,7 +175,7 @@ def test_settings_make_other_runs(cli: CommandLine, tmp_path: Path, arguments: l
 def test_seeds_are_replicates_and_the_report_shows_all(
     cli: CommandLine, tmp_path: Path, arguments: list[object]
 ) -> None:
-    some = ["--variants", "full,no-weight-drop", *arguments[1:]]
+    some = ["--variants", "full,no-weight-drop", *arguments[1:], *ONE_PROCESS]
     assert cli(*some, "--seeds", "2", "--no-report").returncode == 0
     assert cli(*some, "--seeds", "5,").returncode == 0
     stored = pd.read_parquet(tmp_path / "results" / "runs")

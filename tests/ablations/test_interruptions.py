@@ -23,6 +23,7 @@ from tests.ablations.sweeps import (
     kill_a_worker,
     numbers,
     running,
+    undisturbed_sweep,
     wait_for,
 )
 
@@ -38,11 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder: Path) -> pd.DataFrame:
-    sweep = Sweep(folder, "--results", "undisturbed", "--jobs", 2)
-    code, errors = sweep.end()
-    assert code == 0, errors
-    return numbers(folder / "undisturbed")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return numbers(undisturbed_sweep(tmp_path_factory))
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +160,6 @@ def test_a_second_ctrl_c_stops_at_once(folder: Path, results: Path) -> None:
         sweep.kill_all()
 
 
-def test_a_time_limit_pauses_until_all_is_done(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
-    code, errors = Sweep(folder, "--results", results, "--jobs", 2, "--time-limit", "4s").end()
-    assert code == 3, errors
-    assert "paused: some runs are not done; the same command goes on" in errors
-    code, errors = Sweep(folder, "--results", results, "--jobs", 2).end()
-    assert code == 0, errors
-    assert_equal_to_the_bit(results, undisturbed)
-
-
 @pytest.mark.parametrize("callers", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_callers_share_a_folder(folder: Path, results: Path, undisturbed: pd.DataFrame, callers: int) -> None:
     sweeps = [Sweep(folder, "--results", results, "--jobs", 1) for _ in range(callers)]
@@ -183,13 +172,16 @@ def test_callers_share_a_folder(folder: Path, results: Path, undisturbed: pd.Dat
     assert_equal_to_the_bit(results, undisturbed)
 
 
-def test_a_moved_folder_and_a_damaged_checkpoint_do_not_matter(
+def test_a_time_limit_a_moved_folder_and_a_damaged_checkpoint_do_not_matter(
     folder: Path, results: Path, undisturbed: pd.DataFrame
 ) -> None:
-    sweep = Sweep(folder, "--results", results, "--jobs", 2, "--checkpoint-every", 1)
-    wait_for(lambda: running(results, epochs=3))
-    sweep.signal_group(signal.SIGINT)
-    assert sweep.end(60)[0] == 130
+    options = ["--results", results, "--jobs", 2, "--checkpoint-every", 1]
+    for seconds in (4, 8, 16, 32, 64):  # on a busy machine, so many until something is saved
+        code, errors = Sweep(folder, *options, "--time-limit", f"{seconds}s").end()
+        assert code == 3, errors
+        assert "paused: some runs are not done; the same command goes on" in errors
+        if list(results.glob("checkpoints/*/*")):
+            break
     moved = results.rename(results.with_name("moved"))
     newest = [sorted(run.iterdir())[-1] for run in (moved / "checkpoints").iterdir()]
     for path in newest:

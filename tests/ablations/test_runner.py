@@ -24,7 +24,7 @@ from awd.evaluation import evaluate, perplexity
 from awd.model import AWDLSTM
 from awd.pretrained import load_pretrained
 from tests.ablations.conftest import write_corpus, write_profile
-from tests.ablations.sweeps import Sweep, assert_equal_to_the_bit, numbers, running, wait_for
+from tests.ablations.sweeps import Sweep, assert_equal_to_the_bit, numbers, running, undisturbed_sweep, wait_for
 
 VICTIM = "no-weight-drop"
 
@@ -38,11 +38,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder: Path) -> pd.DataFrame:
-    """A few variants, one after another in the caller's own process, weights kept."""
-    code, errors = Sweep(folder, "--results", "undisturbed", "--backend", "sequential").end()
-    assert code == 0, errors
-    return numbers(folder / "undisturbed")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a few variants, one after another in the caller's own process, weights kept."""
+    return undisturbed_sweep(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(alone: Path) -> pd.DataFrame:
+    return numbers(alone)
 
 
 @pytest.fixture
@@ -65,11 +68,11 @@ def test_a_run_in_this_process_is_a_run_in_another(folder: Path, results: Path, 
     assert not (results / "weights").exists()
 
 
-def test_the_weights_kept_are_those_of_the_result(folder: Path, undisturbed: pd.DataFrame) -> None:
-    runs = Store(folder / "undisturbed").runs().set_index("variant")
+def test_the_weights_kept_are_those_of_the_result(folder: Path, alone: Path) -> None:
+    runs = Store(alone).runs().set_index("variant")
     corpus = encode(load_corpus(str(folder / "own-text")))
     for variant in ("full", "full-size-embedding"):
-        kept = weights_folder(folder / "undisturbed", str(runs.loc[variant, "run_id"]))
+        kept = weights_folder(alone, str(runs.loc[variant, "run_id"]))
         model = AWDLSTM.from_pretrained(kept)
         assert load_pretrained(kept).words == corpus.words
         test = batchify(torch.tensor(corpus.test), 2, "test")
@@ -77,8 +80,10 @@ def test_the_weights_kept_are_those_of_the_result(folder: Path, undisturbed: pd.
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills")
-def test_a_run_whose_worker_always_dies_fails_alone(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
-    runs = Store(folder / "undisturbed").runs().set_index("variant")["run_id"]
+def test_a_run_whose_worker_always_dies_fails_alone(
+    folder: Path, results: Path, alone: Path, undisturbed: pd.DataFrame
+) -> None:
+    runs = Store(alone).runs().set_index("variant")["run_id"]
     options = ["--results", results, "--variants", f"{VICTIM},full", "--jobs", 2]
     sweep = Sweep(folder, *options, "--max-restarts", 1)
     over = threading.Event()
@@ -158,7 +163,7 @@ def test_a_full_disk_loses_nothing(folder: Path, small_disk: Path, undisturbed: 
 
 
 def test_forced_runs_start_from_their_beginning(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
-    options = ["--results", results, "--variants", "full", "--force"]
+    options = ["--results", results, "--variants", "full", "--force", "--backend", "sequential"]
     assert Sweep(folder, *options, "--time-limit", "0.1s").end()[0] == 3
     for _ in range(2):
         code, errors = Sweep(folder, *options).end()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tests.benchmarks.conftest import Refused, run
 
 
+@pytest.mark.slow
 def test_a_sweep_is_watched_and_saves_are_timed(tmp_path: Path) -> None:
     done = run("runner", "--runs", "5", "--saves", "2", "--configs", "tiny", "--save", "--results", tmp_path)
     assert done.returncode == 0, done.stderr

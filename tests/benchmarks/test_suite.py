@@ -16,6 +16,7 @@ from tests.benchmarks.conftest import Refused, run
 TINY = ["--config", "tiny", "--engine", "torch", "--precision", "fp32", "--rounds", "2", "--seconds", "0.1"]
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_and_sizes_are_measured_and_written(tmp_path: Path) -> None:
     done = run("suite", *TINY, "--parts", "jobs,tokens", "--tokens", "2000", "--save", "--results", tmp_path)
     assert done.returncode == 0, done.stderr

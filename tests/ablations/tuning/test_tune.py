@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -213,13 +214,14 @@ def reports(place: Path) -> int:
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_stopped_trials_are_tried_again(place: Path, number: signal.Signals) -> None:
     tuning = Tuning(place)
     wait_for(lambda: reports(place) > 4)
     os.killpg(tuning.process.pid, number)
     code, errors = tuning.end()
     assert code == 128 + number, errors
+    assert re.search(r"trial \d+: valid \d+\.\d+, stopped", errors), errors
     wait_for(lambda: not [child for child in psutil.process_iter() if child_of(child, tuning.process.pid)], 30)
     assert not list((place / "study" / "invocations").iterdir())
 
