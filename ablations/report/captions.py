@@ -118,8 +118,14 @@ def _caution(data: ReportData, pairs: int) -> str:
 def decided(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
     """Which rows differ from the baseline by more than chance explains; empty where no row has an interval."""
     rows = frame[frame["dataset"].eq(dataset) & frame["valid_log_low"].notna()]
-    worse, better = rows["valid_log_low"].gt(0), rows["valid_log_high"].lt(0)
-    named = {"worse": rows[worse], "better": rows[better], "undecided": rows[~worse & ~better]}
+    low, high = rows["valid_log_low"], rows["valid_log_high"]
+    worse, better, same = low.gt(0), high.lt(0), low.eq(0) & high.eq(0)
+    named = {
+        "worse": rows[worse],
+        "better": rows[better],
+        "the same in every seed": rows[same],
+        "undecided": rows[~worse & ~better & ~same],
+    }
     told = [f"{name}: {', '.join(map(one_line, of['label']))}" for name, of in named.items() if len(of)]
     baseline = one_line(data.suite.variant(data.suite.baseline).label)
     return f"Beside {baseline} on validation, by each row's own interval: {'; '.join(told)}." if told else ""

@@ -161,7 +161,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 800, 1280])
+@pytest.mark.parametrize("width", [360, 800, 1060])
 def test_it_renders_in_a_browser(browser: Any, rendered: list[Path], width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
@@ -175,6 +175,7 @@ def test_it_renders_in_a_browser(browser: Any, rendered: list[Path], width: int,
     assert not told
     assert [url for url in requests if not url.startswith("data:")] == [rendered[-1].as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(_HIDDEN_TO_THE_RIGHT) <= 0, "a table's last column is seen without scrolling"
     background, ink = (
         sum(map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))[:3]))
         for name in ("backgroundColor", "color")
@@ -185,6 +186,9 @@ def test_it_renders_in_a_browser(browser: Any, rendered: list[Path], width: int,
     context.close()
 
 
+_HIDDEN_TO_THE_RIGHT = """
+Math.max(...Array.from(document.querySelectorAll('.wide')).map(one => one.scrollWidth - one.clientWidth))
+"""
 _PIXELS_A_POINT = """
 Array.from(document.querySelectorAll('svg')).map(one => one.getBoundingClientRect().width / one.viewBox.baseVal.width)
 """

@@ -113,18 +113,23 @@ def test_the_caption_says_what_was_run(demo, write):
     assert "Spearman" in text
 
 
-def test_rows_are_sorted_into_worse_better_and_undecided(tmp_path):
+def test_rows_are_sorted_into_worse_better_the_same_and_undecided(tmp_path):
     data = report_data(tmp_path, seeds=2)
-    runs = data.runs[data.runs["variant"].isin(["full", "no-ntasgd", "no-ar-tar", "no-weight-drop"])]
-    # two seeds each: far above, far below, and one of each
+    named = ["full", "no-finetuning", "no-ntasgd", "no-ar-tar", "no-weight-drop"]
+    runs = data.runs[data.runs["variant"].isin(named)]
+    # two seeds each: the same, far above, far below, and one of each
     for variant, values in (
         ("full", (50, 50)),
+        ("no-finetuning", (50, 50)),
         ("no-ntasgd", (60, 61)),
         ("no-ar-tar", (40, 40.2)),
         ("no-weight-drop", (49, 51)),
     ):
         runs.loc[runs["variant"].eq(variant), "valid_ppl"] = values
-    told = "by each row's own interval: worse: – NT-ASGD; better: – AR/TAR; undecided: – weight-dropping."
+    told = (
+        "by each row's own interval: worse: – NT-ASGD; better: – AR/TAR; the same in every seed: – fine-tuning; "
+        "undecided: – weight-dropping."
+    )
     assert told in markdown_page(replace(data, runs=runs))
     assert told in " ".join(terminal_text(replace(data, runs=runs)).split())
     assert "own interval" not in markdown_page(replace(data, runs=runs[runs["seed"].eq(1)]))
