@@ -28,7 +28,7 @@ REFERENCE = --engine fast --precision fp32 --keep-weights none --results results
 reference:
 	$(PYTHON) run_ablations.py --all --profile demo $(REFERENCE) --reports reports/reference
 
-# five hours of two cores; wants the real corpora (AWD_DATA_DIR, or they are downloaded)
+# five and a half hours of two cores; wants the real corpora (AWD_DATA_DIR, or they are downloaded)
 reference-small:
 	$(PYTHON) run_ablations.py --all --profile small --dataset ptb --seeds 5 $(REFERENCE) --no-report
 	$(PYTHON) run_ablations.py --all --profile small --dataset wikitext-2 $(REFERENCE) --no-report
