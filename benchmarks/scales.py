@@ -36,8 +36,8 @@ def main(
     from ablations.store import Store
     from awd.files import write_text
 
-    store = Store(results)
-    runs = store.runs().query("suite == @suite and dataset == @dataset and status == 'done'")
+    store, name = Store(results), f"scales-{suite}"
+    runs = store.runs().query("suite == @name and dataset == @dataset and status == 'done'")
     if runs.empty:
         raise InputError(f"{results}: no finished run of suite {suite!r} on {dataset}")
     found = judged(runs, store.epochs(runs["run_id"]), minutes)
