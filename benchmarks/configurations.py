@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.profile import load_profile
+from ablations.experiment.profile import load_profile
 from awd.config import Config, override
 
 REFERENCE = "torch-fp32"

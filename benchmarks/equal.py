@@ -13,12 +13,12 @@ import joblib
 import pandas as pd
 import typer
 
-from ablations.plan import Corpus, RunSpec, make_plan, parse_settings
-from ablations.profile import load_profile
-from ablations.selection import parse_seeds
-from ablations.statistics import seed_differences, summarise_differences
-from ablations.store import DIVERGED, DONE
-from ablations.suite import load_suite
+from ablations.analysis.statistics import seed_differences, summarise_differences
+from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
+from ablations.experiment.profile import load_profile
+from ablations.experiment.selection import parse_seeds
+from ablations.experiment.suite import load_suite
+from ablations.storage.store import DIVERGED, DONE
 from awd.corpus import load_corpus
 from awd.errors import DivergedError, InputError
 from awd.files import whole_file, write_text

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, NoReturn
 import pandas as pd
 import typer
 
-from ablations.plan import Corpus, make_plan
-from ablations.profile import load_profile
-from ablations.suite import load_suite
+from ablations.experiment.plan import Corpus, make_plan
+from ablations.experiment.profile import load_profile
+from ablations.experiment.suite import load_suite
 from awd.device import resolve_device, use_exact_float32
 from awd.errors import InputError
 from benchmarks.command import MeasurementError, make_app, run, say
@@ -22,7 +22,7 @@ from benchmarks.configurations import CONFIGURATIONS
 from benchmarks.epoch import SPLITS
 from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
-from benchmarks.suite import numbers, rates_together
+from benchmarks.throughput import numbers, rates_together
 
 # configuration -> the data set it is the paper's model for
 DATASETS = {"paper-ptb": "ptb", "paper-wt2": "wikitext-2"}
@@ -108,8 +108,8 @@ def resolve_gpu(name: str) -> str:
         raise InputError(f"--device {name!r}: expected cuda or cuda:N: this benchmark measures a GPU")
     if not torch.cuda.is_available():
         raise InputError(
-            f"no GPU: this PyTorch ({torch.__version__}) finds no CUDA device; benchmarks.step and benchmarks.suite "
-            "measure a CPU"
+            f"no GPU: this PyTorch ({torch.__version__}) finds no CUDA device; benchmarks.step and "
+            "benchmarks.throughput measure a CPU"
         )
     return resolve_device(name)
 
@@ -151,7 +151,7 @@ def alone(program: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     import torch
 
     from awd.evaluation import evaluate
-    from benchmarks.worker import EngineTraining, Worker
+    from benchmarks.measured_process import EngineTraining, Worker
 
     config = settings["config"]
     worker = Worker(CONFIGURATIONS[config], program, settings["batch_size"], settings["device"])

@@ -17,7 +17,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 class EngineProcess:
-    """One engine's :mod:`benchmarks.worker`; ends with the block.
+    """One engine's :mod:`benchmarks.measured_process`; ends with the block.
 
     Args:
         engine: a key of :data:`benchmarks.configurations.ENGINES`.
@@ -28,7 +28,7 @@ class EngineProcess:
         self.engine = engine
         threads = str(settings["threads"])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", json.dumps({**settings, "engine": engine})],
+            [sys.executable, "-m", "benchmarks.measured_process", json.dumps({**settings, "engine": engine})],
             cwd=_ROOT,
             env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
             stdin=subprocess.PIPE,

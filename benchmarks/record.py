@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.provenance import collect_provenance
+from ablations.storage.provenance import collect_provenance
 from awd.files import whole_file, write_text
 
 if TYPE_CHECKING:

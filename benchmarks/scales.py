@@ -33,11 +33,11 @@ def main(
 
     **Example**: `python -m benchmarks.scales long --dataset wikitext-2`
     """
-    from ablations.store import Store
+    from ablations.storage.store import Store
     from awd.files import write_text
 
-    store, name = Store(results), f"scales-{suite}"
-    runs = store.runs().query("suite == @name and dataset == @dataset and status == 'done'")
+    store = Store(results)
+    runs = store.runs().query(f"suite == 'scales-{suite}' and dataset == @dataset and status == 'done'")
     if runs.empty:
         raise InputError(f"{results}: no finished run of suite {suite!r} on {dataset}")
     found = judged(runs, store.epochs(runs["run_id"]), minutes)

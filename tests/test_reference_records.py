@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ablations.plan import Corpus
-from ablations.selection import select
+from ablations.experiment.plan import Corpus
+from ablations.experiment.selection import select
 from ablations.tuning.search import load_search
 from ablations.tuning.study import open_study, write_summary
 from awd.config import override

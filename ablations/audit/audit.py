@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ablations.audit import averaging, cuts, dropout, evaluation, penalties, plain, size, steps, weights, windows
 from ablations.audit.cell import Cell
-from ablations.audit.iterates import Walk
-from ablations.audit.observe import Observer
+from ablations.audit.checks import averaging, dropout, evaluation, penalties, size, steps, weights, windows
+from ablations.audit.probes import reference as plain
+from ablations.audit.probes import shortened as cuts
+from ablations.audit.probes.forward_probe import Observer
+from ablations.audit.probes.step_probe import Walk
 from awd.config import Config
 from awd.corpus.text import Encoded
 from awd.engine import PLAIN, Engine

@@ -1,8 +1,7 @@
-"""Audits of many configurations: for the `audit` command, and for a sweep before it trains."""
+"""Audits of many configurations: for the `audit` command, and before a sweep trains."""
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,14 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ablations.audit.audit import SKIPPED, Outcome, audit
-from ablations.audit.table import print_audits
-from ablations.plan import RunSpec
-from ablations.selection import Selection
+from ablations.experiment.plan import RunSpec
 from awd.corpus import load_corpus
 from awd.corpus.text import Text, encode
 from awd.engine import make_engine
 
-__all__ = ["SKIPPED", "Key", "audit_before_training", "audit_selection", "audit_specs", "key"]
+__all__ = ["SKIPPED", "Key", "audit_before_training", "audit_specs", "key"]
 
 Key = tuple[str, str, str, str]
 
@@ -40,20 +37,6 @@ def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Consol
             outcomes[name] = _audited(spec, data_dir, texts)
             bar.advance(task)
     return outcomes
-
-
-def audit_selection(selection: Selection, output: Console, messages: Console) -> bool:
-    """Audit what the command line asked for and print it, a table a data set; returns whether all act as configured.
-
-    Raises:
-        CorpusError: a corpus is not at hand, or too short for a configuration.
-    """
-    plan = selection.plan(selection.loaded_corpora(lambda message: _say(messages, message)), seeds=[0])
-    outcomes = audit_specs(plan, selection.data_dir, messages)
-    for name, specs in itertools.groupby(plan, key=lambda spec: spec.dataset):
-        title = f"suite {selection.suite.name}, profile {selection.profile.name}, {name}"
-        print_audits(title, [(spec.variant, outcomes[key(spec)]) for spec in specs], output)
-    return all(outcome.ok for outcome in outcomes.values())
 
 
 def _audited(spec: RunSpec, data_dir: Path | None, texts: dict[str, Text]) -> Outcome:

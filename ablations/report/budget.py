@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 
-from ablations.profile import load_profile
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
+from ablations.analysis.statistics import KEYS
+from ablations.experiment.profile import load_profile
 from ablations.report.formats import count, number, one_line
-from ablations.statistics import KEYS
-from ablations.store import DONE
+from ablations.storage.store import DONE
 from awd.config import Config, config_from_dict, override
 from awd.corpus import DATASETS
 from awd.model import count_parameters

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from ablations.report.data import ReportData
-from ablations.report.formats import DASH, number, one_line, plural
-from ablations.report.frame import comparable, dataset_title, published_dataset
-from ablations.statistics import (
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import comparable, dataset_title, published_dataset
+from ablations.analysis.statistics import (
     BOOTSTRAP,
     CONFIDENCE,
     ROUGH,
@@ -20,7 +19,8 @@ from ablations.statistics import (
     rank_correlations,
     seed_differences,
 )
-from ablations.store import DIVERGED, DONE, FAILED, PAUSED
+from ablations.report.formats import DASH, number, one_line, plural
+from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
 from awd.config import config_from_dict
 
 MOST_LISTED = 20

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from ablations.analysis.data import ReportData
+from ablations.analysis.statistics import MOST_SEEDS
+from ablations.analysis.verdicts import UNDECIDED, judge
 from ablations.report.captions import SPLIT_TITLES
-from ablations.report.data import ReportData
 from ablations.report.formats import one_line, percent
-from ablations.statistics import MOST_SEEDS
-from ablations.verdicts import UNDECIDED, judge
 
 
 def judged_claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:

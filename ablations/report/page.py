@@ -8,6 +8,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import comparison_frame, dataset_title
 from ablations.report.budget import budget
 from ablations.report.captions import (
     beginnings,
@@ -25,12 +27,10 @@ from ablations.report.captions import (
     without_baseline,
 )
 from ablations.report.claims import judged_claims
-from ablations.report.data import ReportData
 from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
 from ablations.report.formats import DASH, number, one_line
-from ablations.report.frame import comparison_frame, dataset_title
 from ablations.report.tables import statistics_rows, table_rows
-from ablations.store import DONE
+from ablations.storage.store import DONE
 
 TITLES = {
     "differences": "What each part is worth",

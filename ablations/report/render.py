@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from ablations.report.data import ReportData, require_finished
+from ablations.analysis.data import ReportData, require_finished
+from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
-from ablations.suite import DEFAULT_SUITE
 from awd.errors import InputError
 from awd.files import whole_file, write_text
 

@@ -12,13 +12,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import comparable, comparison_frame, dataset_title
+from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
 from ablations.report.claims import claim_lines
-from ablations.report.data import ReportData
 from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, one_line, percent
-from ablations.report.frame import comparable, comparison_frame, dataset_title
-from ablations.statistics import SPLITS, seeds_needed
 
 Cell = Callable[[Any], str]
 
@@ -32,7 +32,7 @@ def table_rows(
 
     Args:
         data: the report's.
-        frame: as :func:`ablations.report.frame.comparison_frame` gives it.
+        frame: as :func:`ablations.analysis.frame.comparison_frame` gives it.
         dataset: whose rows.
         intervals: give the 95% interval beside each change in log-perplexity.
         brief: leave out the changes in perplexity.

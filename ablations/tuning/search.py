@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ablations.profile import LARGEST_SEED
-from ablations.suite import find_file
-from ablations.yaml_files import load_yaml
+from ablations.experiment.profile import LARGEST_SEED
+from ablations.experiment.suite import find_file
+from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.plan import RunSpec
+from ablations.execution.watch import has_lost_its_parent
+from ablations.execution.worker import describe_failure, encode_corpus, prepare_process
+from ablations.experiment.plan import RunSpec
 from ablations.tuning.search import Search
 from ablations.tuning.study import EPOCHS, SECONDS, STOPPED, WHY, open_study
-from ablations.watch import has_lost_its_parent
-from ablations.worker import describe_failure, encode_corpus, prepare_process
 from awd.errors import DivergedError
 
 if TYPE_CHECKING:

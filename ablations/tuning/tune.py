@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ablations.backends.loky import Loky
-from ablations.display import clock
-from ablations.plan import RunSpec
-from ablations.provenance import collect_provenance
-from ablations.stopping import Invocation
+from ablations.execution.backends.loky import Loky
+from ablations.execution.display import clock
+from ablations.experiment.plan import RunSpec
+from ablations.storage.invocation import Invocation
+from ablations.storage.provenance import collect_provenance
 from ablations.tuning.search import Search, Value, nested, require_inside
 from ablations.tuning.study import (
     STOPPED,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from ablations.store import Store
+from ablations.storage.store import Store
 from tests.ablations.conftest import command, environment, write_corpus, write_profile
 
 # of each run that says how far it is: some 25 ms an epoch on a quiet machine

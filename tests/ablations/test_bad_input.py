@@ -179,6 +179,6 @@ def test_a_damaged_shard_is_named(cli: CommandLine, tmp_path: Path, corpus: Path
     runs = tmp_path / "results" / "runs"
     runs.mkdir(parents=True)
     (runs / "abc.parquet").write_bytes(b"PAR1 torn")
-    # `status` shows the others: tests/ablations/test_status.py
+    # `status` shows the others: tests/ablations/cli/test_status.py
     for arguments in (["--all"], ["report"], ["compare"]):
         refuse(cli, tmp_path, [*arguments, "--profile", profile, "--dataset", corpus], "abc.parquet", "delete it")

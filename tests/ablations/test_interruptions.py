@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablations.store import Store
+from ablations.storage.store import Store
 from awd.checkpoint import read_checkpoint
 from tests.ablations.conftest import write_corpus, write_profile
 from tests.ablations.sweeps import (

@@ -15,10 +15,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ablations.plan import Corpus, make_plan, parse_settings, resolve
-from ablations.profile import Profile, load_profile
-from ablations.suite import Published, Suite, load_suite, named_files
-from ablations.yaml_files import load_yaml, parse_yaml
+from ablations.experiment.plan import Corpus, make_plan, parse_settings, resolve
+from ablations.experiment.profile import Profile, load_profile
+from ablations.experiment.suite import HERE, Published, Suite, load_suite, named_files
+from ablations.experiment.yaml_files import load_yaml, parse_yaml
 from awd.config import Config, config_from_dict, config_to_dict, override
 from awd.corpus import load_corpus
 from awd.corpus.batching import require_fit
@@ -30,7 +30,7 @@ from tests.awd.strategies import FIELDS, bounded, legal_values, texts
 SUITE, SMOKE = load_suite("table5"), load_profile("smoke")
 SUITE_TEXT = named_files("suites")["table5"].read_text(encoding="utf-8")
 PROFILE_TEXT = named_files("profiles")["smoke"].read_text(encoding="utf-8")
-PUBLISHED_TEXT = (Path(__file__).parents[2] / "ablations" / "paper_table5.yaml").read_text(encoding="utf-8")
+PUBLISHED_TEXT = (HERE / "paper_table5.yaml").read_text(encoding="utf-8")
 
 # what YAML's grammar, its tags and PyYAML's own conversions may trip over
 _SNIPPETS = re.findall(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.suite import load_suite
+from ablations.experiment.suite import load_suite
 from awd.checkpoint import Checkpoints, Interval, PausedError
 from awd.config import Config, override
 from awd.engine import PLAIN, Engine

@@ -12,15 +12,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ablations.profile import load_profile
+from ablations.experiment.profile import load_profile
 from awd.corpus import DATASETS
 from benchmarks import step
 from benchmarks.command import MeasurementError
 from benchmarks.configurations import CONFIGURATIONS, ENGINES
+from benchmarks.measured_process import Worker
 from benchmarks.processes import EngineProcess
 from benchmarks.record import describe, machine, write
 from benchmarks.tables import operations_frame, operations_page, summary, timings_frame, timings_page
-from benchmarks.worker import Worker
 
 TIMED = ["torch-fp32", "fast-bf16"]
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import comparison_frame
 from ablations.report.figures.curves import draw_curves
 from ablations.report.figures.differences import draw_differences
 from ablations.report.figures.pairs import draw_pairs
 from ablations.report.figures.ranks import draw_ranks
 from ablations.report.figures.style import FORMATS, NARROW, WIDTH, as_svg, save, styled
-from ablations.report.frame import comparison_frame
 
 __all__ = [
     "FORMATS",

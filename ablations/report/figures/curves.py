@@ -11,9 +11,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
 from ablations.report.figures.style import GREY, INK, OURS, PAPER, heading, is_narrow, new_figure, wrapped
-from ablations.store import DIVERGED, DONE, PAUSED
+from ablations.storage.store import DIVERGED, DONE, PAUSED
 
 _COLUMNS = 2
 _TITLE = 30  # characters that fit above a panel

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import dataset_title
+from ablations.analysis.statistics import seed_differences
 from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, fitted, heading, new_figure, only_bottom, wrapped
-from ablations.report.frame import dataset_title
-from ablations.statistics import seed_differences
 
 _ROW = 0.27  # inches
 _SEEDS, _MEAN, _PAPER = 0.31, 0.08, -0.24  # heights within a row, so that nothing hides anything

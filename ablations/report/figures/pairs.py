@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
+from ablations.analysis.statistics import seed_differences
 from ablations.report.figures.differences import in_order
 from ablations.report.figures.style import GREY, INK, OURS, fitted, heading, new_figure, wrapped
-from ablations.statistics import seed_differences
 
 _COLUMNS = 2
 _TITLE = 26  # characters that fit above a panel

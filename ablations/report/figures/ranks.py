@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import dataset_title
+from ablations.analysis.statistics import rank_correlations
 from ablations.report.figures.style import GREY, INK, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.report.formats import number, percent
-from ablations.report.frame import dataset_title
-from ablations.statistics import rank_correlations
 
 _ROW = 0.3  # inches
 _FAR = 3  # places that a row must have moved to be stressed

@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ablations.report.data import ReportData
-from ablations.report.frame import dataset_title
+from ablations.analysis.data import ReportData
+from ablations.analysis.frame import dataset_title
 
 WIDTH = 3.4  # inches: a column of a two-column page
 NARROW = 2.9  # inches: what a telephone shows without shrinking the text

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from ablations.audit import audit, audit_config
-from ablations.plan import Corpus
-from ablations.selection import select
+from ablations.experiment.plan import Corpus
+from ablations.experiment.selection import select
 from awd.corpus import load_corpus
 from awd.corpus.text import Encoded, encode
 from tests.ablations.audit.conftest import small_config

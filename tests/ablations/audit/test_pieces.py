@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from ablations.audit import cuts, plain
 from ablations.audit.cell import Cell, Finding, close, share, tolerance, yes_or_no
-from ablations.audit.windows import below_or_at
+from ablations.audit.checks.windows import below_or_at
+from ablations.audit.probes import reference as plain
+from ablations.audit.probes import shortened as cuts
 from awd.config import WindowConfig
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablations import cli as command_line
+from ablations.cli import app as command_line
 from tests.ablations.audit import faults
 from tests.ablations.conftest import CommandLine
 from tests.awd import test_regressions as regressions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.report.data import ReportData
+from ablations.analysis.data import ReportData
 from ablations.report.render import render_report
 from tests.ablations.report.synthetic import report_data, stale_runs
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.plan import Corpus, RunSpec, make_plan
-from ablations.profile import Profile, load_profile
-from ablations.report.data import ReportData, join_epochs, join_runs
-from ablations.store import DIVERGED, DONE, FAILED, RUN_SCHEMA, Store
-from ablations.suite import Suite, Variant, load_published, load_suite
+from ablations.analysis.data import ReportData, join_epochs, join_runs
+from ablations.experiment.plan import Corpus, RunSpec, make_plan
+from ablations.experiment.profile import Profile, load_profile
+from ablations.experiment.suite import Suite, Variant, load_published, load_suite
+from ablations.storage.store import DIVERGED, DONE, FAILED, RUN_SCHEMA, Store
 from awd.corpus import corpus_identity
 
 # changes in log-perplexity x 100, near the paper's but not in its order

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from ablations.analysis.frame import comparison_frame
+from ablations.analysis.statistics import seed_differences
 from ablations.report.figures import NARROW, as_svg, draw
 from ablations.report.figures.curves import mean_curve, range_of_seeds, with_steps
 from ablations.report.figures.style import WIDTH
-from ablations.report.frame import comparison_frame
-from ablations.statistics import seed_differences
 from tests.ablations.report.synthetic import report_data, user_suite
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from ablations.analysis.frame import comparison_frame
+from ablations.experiment.hypotheses import Claim, Claims, load_claims
+from ablations.experiment.suite import load_published, load_suite
 from ablations.report.formats import percent
-from ablations.report.frame import comparison_frame
 from ablations.report.render import render_report
-from ablations.suite import load_published, load_suite
-from ablations.takehome import Claim, Claims, load_claims
 from tests.ablations.conftest import ROOT
 from tests.ablations.report.synthetic import report_data, user_suite
 

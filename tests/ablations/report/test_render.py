@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from ablations.experiment.suite import Suite, Variant
 from ablations.report import figures
 from ablations.report.render import render_report, report_folder
-from ablations.suite import Suite, Variant
 from awd.errors import InputError
 from tests.ablations.report.synthetic import report_data, user_suite
 

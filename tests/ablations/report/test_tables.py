@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from ablations.analysis.frame import comparable, comparison_frame
+from ablations.experiment.suite import Suite, Variant
 from ablations.report.formats import count, latex, markdown, number
-from ablations.report.frame import comparable, comparison_frame
 from ablations.report.tables import csv_text, latex_text, markdown_page, table_rows, terminal_table
-from ablations.suite import Suite, Variant
 from tests.ablations.report.synthetic import report_data, stale_runs, user_suite
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.plan import Corpus
-from ablations.selection import select
-from ablations.suite import named_files
+from ablations.experiment.plan import Corpus
+from ablations.experiment.selection import select
+from ablations.experiment.suite import named_files
 from ablations.tuning.search import Range, load_search, nested, require_inside, tidy
 from ablations.tuning.tune import require_legal, settings_of
 from awd.errors import ConfigError

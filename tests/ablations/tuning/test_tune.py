@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from ablations.selection import select
+from ablations.experiment.selection import select
 from ablations.tuning.search import load_search
 from ablations.tuning.study import best_settings, open_study
 from awd.config import override

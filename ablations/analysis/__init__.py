@@ -1,0 +1,1 @@
+"""Results to numbers: what a report is made from, statistics, verdicts."""

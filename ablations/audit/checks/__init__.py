@@ -1,0 +1,1 @@
+"""One family of audit cells per module."""

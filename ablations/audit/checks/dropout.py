@@ -1,0 +1,231 @@
+"""Embedding and locked dropout: what was multiplied by what, seen from the inputs and outputs of the layers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ablations.audit.cell import Cell, Finding, close, share, yes_or_no
+from ablations.audit.probes.forward_probe import Pass, Window
+from awd.config import RegularizationConfig
+
+EMBEDDING, INPUT, HIDDEN, OUTPUT = "embed drop", "input drop", "hidden drop", "output drop"
+_CLEAR = 1e4  # odds at which a case is clear
+_CHANCE = 1e-9  # below it, a coincidence is taken for a fault
+_EXACT = 1e-5  # relative rounding of a product in float32
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a window's values were multiplied by at one place.
+
+    Attributes:
+        values: ``(time, batch, width)``.
+        visible: where they can be read off: elsewhere a zero hides them.
+    """
+
+    values: Tensor
+    visible: Tensor
+
+    @property
+    def dropped(self) -> Tensor:
+        """Where the factor is 0, ``(time, batch, width)``."""
+        return self.visible & (self.values == 0)
+
+    @property
+    def pattern(self) -> Tensor:
+        """Units dropped at some step, ``(batch, width)``."""
+        return self.dropped.any(dim=0)
+
+
+def factors(before: Tensor, after: Tensor, visible: Tensor | None = None) -> Factors:
+    """Elementwise ``after / before``."""
+    readable = before != 0
+    if visible is not None:
+        readable = readable & visible
+    return Factors(torch.where(readable, after / before, 1.0), readable)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What embedding and input dropout did to one window.
+
+    Attributes:
+        both: the two together.
+        units: input dropout alone, where it can be seen.
+        fates: for each distinct word, whether it was dropped at each place where that can be seen.
+    """
+
+    both: Factors
+    units: Factors
+    fates: dict[int, set[bool]]
+
+
+def words(seen: Pass, strengths: RegularizationConfig) -> Words:
+    """Tell dropped words from dropped input units.
+
+    A column that is zero throughout may have lost all its words or all its units. Which of the two is decided by the
+    odds, before anything is looked at; columns where the odds are too even are left out.
+    """
+    both = factors(seen.embedded, seen.layers[0].inputs)
+    gone = (both.dropped | ~both.visible).all(dim=-1)
+    no_words, no_units = _odds(seen, strengths)
+    blank = gone.all(dim=0)
+    unclear = (no_words <= no_units * _CLEAR) & (no_units <= no_words * _CLEAR) & (no_words > 0)
+    is_units = ~unclear & (no_units > no_words)
+    readable = (~unclear & ~(blank & is_units))[None] & both.visible.any(dim=-1)
+    fates: dict[int, set[bool]] = {}
+    for word, dropped in zip(seen.tokens[readable].tolist(), gone[readable].tolist(), strict=True):
+        fates.setdefault(word, set()).add(dropped)
+    shown = ~unclear & (~gone | (blank & is_units))
+    return Words(both, Factors(both.values, both.visible & shown[:, :, None]), fates)
+
+
+def _odds(seen: Pass, strengths: RegularizationConfig) -> tuple[Tensor, Tensor]:
+    """Chances that a column loses all its words, and all its units."""
+    distinct = torch.tensor([len(column.unique()) for column in seen.tokens.t()], dtype=torch.float64)
+    no_words = torch.full_like(distinct, strengths.embedding_dropout) ** distinct
+    return no_words, torch.full_like(distinct, strengths.input_dropout ** seen.embedded.shape[-1])
+
+
+def embedding_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+    """Whole words, a share of the vocabulary a minibatch, at every occurrence alike."""
+    p, other = strengths.embedding_dropout, strengths.input_dropout
+    found = [words(window.seen, strengths) for window in windows]
+    fates = [fate for window in found for fate in window.fates.values()]
+    apart = sum(len(fate) > 1 for fate in fates)
+    findings = [
+        share("share of words dropped", sum(True in fate for fate in fates), len(fates), p),
+        yes_or_no("occurrences of a word in a window", not apart, "together", f"apart for {apart} words"),
+        _scale_with("kept words, with input dropout, are scaled by", [window.both for window in found], p, other),
+    ]
+    again = [
+        first.fates[word] == second.fates[word]
+        for first, second in itertools.pairwise(found)
+        for word in first.fates.keys() & second.fates.keys()
+    ]
+    if len(again) * math.log(_agreement(p)) < math.log(_CHANCE):
+        findings.append(yes_or_no("from window to window", not all(again), "drawn anew", "the same words"))
+    return Cell(EMBEDDING, tuple(findings))
+
+
+def input_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+    """Locked dropout on the embedded input."""
+    p, other = strengths.input_dropout, strengths.embedding_dropout
+    found = [words(window.seen, strengths) for window in windows]
+    scale = _scale_with(
+        "kept units, with embedding dropout, are scaled by", [window.both for window in found], p, other
+    )
+    return Cell(INPUT, (*locked([window.units for window in found], p), scale))
+
+
+def _scale_with(what: str, found: Sequence[Factors], p: float, other: float) -> Finding:
+    """The scale of embedding and input dropout together, which alone is seen; a scale that the other lacks is its."""
+    measured, expected = _measured_scale(found), 1 / ((1 - p) * (1 - other))
+    if measured is None:
+        return Finding(what, "none kept", f"{expected:.4g}", ok=True)
+
+    def lacks(share: float) -> bool:
+        return abs(measured / (expected * (1 - share)) - 1) <= _EXACT
+
+    finding = close(what, measured, expected, _EXACT * expected)
+    return replace(finding, ok=finding.ok or (lacks(other) and not lacks(p)))
+
+
+def hidden_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+    """Locked dropout between layers, boundary by boundary."""
+    p = strengths.hidden_dropout
+    boundaries = len(windows[0].seen.layers) - 1
+    findings: list[Finding] = []
+    for index in range(boundaries):
+        place = f" after layer {index + 1}" if boundaries > 1 else ""
+        found = hidden_factors(windows, index)
+        findings += [replace(finding, what=finding.what + place) for finding in (*locked(found, p), _scale(found, p))]
+    return Cell(HIDDEN, tuple(findings) or (Finding("layers", "one", "one", ok=True),))
+
+
+def hidden_factors(windows: Sequence[Window], boundary: int) -> list[Factors]:
+    """Dropout between one layer and the next."""
+    pairs = [window.seen.layers[boundary : boundary + 2] for window in windows]
+    return [factors(before.outputs, after.inputs) for before, after in pairs]
+
+
+def output_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+    """Locked dropout on the last layer's output."""
+    p = strengths.output_dropout
+    found = output_factors(windows)
+    return Cell(OUTPUT, (*locked(found, p), _scale(found, p)))
+
+
+def output_factors(windows: Sequence[Window]) -> list[Factors]:
+    """Dropout between the last layer and the decoder."""
+    return [factors(window.seen.raw, window.seen.dropped) for window in windows]
+
+
+def dropped_share(what: str, found: Sequence[Factors], p: float) -> Finding:
+    """Share of units dropped; locked, so that steps of time are not draws of their own."""
+    dropped, units = 0.0, 0
+    for window in found:
+        steps = window.visible.sum(dim=0)
+        dropped += (window.dropped.sum(dim=0) / steps.clamp_min(1)).sum().item()
+        units += int((steps > 0).sum())
+    return share(what, dropped, units, p)
+
+
+def locked(found: Sequence[Factors], p: float) -> list[Finding]:
+    """Share dropped, constant over time, different across the batch and from window to window."""
+    constant = all(not (window.visible & (window.dropped != window.pattern)).any() for window in found)
+    findings = [
+        dropped_share("share of units dropped", found, p),
+        yes_or_no("over time", constant, "constant", "changes"),
+    ]
+    same = _agreement(p)
+    across = [_compared(*_columns(window)) for window in found]
+    if sum(units for units, _ in across) * math.log(same) < math.log(_CHANCE):
+        differ = any(differs for _, differs in across)
+        findings.append(yes_or_no("across the batch", differ, "differs", "the same"))
+    along = [_compared(first, second) for first, second in itertools.pairwise(found)]
+    if sum(units for units, _ in along) * math.log(same) < math.log(_CHANCE):
+        anew = any(differs for _, differs in along)
+        findings.append(yes_or_no("from window to window", anew, "drawn anew", "the same"))
+    return findings
+
+
+def _agreement(p: float) -> float:
+    """Chance that two draws agree."""
+    return p**2 + (1 - p) ** 2
+
+
+def _columns(window: Factors) -> tuple[Factors, Factors]:
+    """All columns but the first, and their neighbours."""
+    return (
+        Factors(window.values[:, 1:], window.visible[:, 1:]),
+        Factors(window.values[:, :-1], window.visible[:, :-1]),
+    )
+
+
+def _compared(first: Factors, second: Factors) -> tuple[int, bool]:
+    """How many units can be seen on both sides, and whether one of them is dropped on one side only."""
+    both = first.visible.any(dim=0) & second.visible.any(dim=0)
+    return int(both.sum()), bool(((first.pattern != second.pattern) & both).any())
+
+
+def _measured_scale(found: Sequence[Factors]) -> float | None:
+    """The factor of what was kept that lies farthest from the median; ``None`` if nothing was."""
+    kept = torch.cat([window.values[window.visible & ~window.dropped] for window in found]).double()
+    if not len(kept):
+        return None
+    median = kept.median()
+    return kept[(kept - median).abs().argmax()].item()
+
+
+def _scale(found: Sequence[Factors], p: float) -> Finding:
+    measured, what = _measured_scale(found), "kept units are scaled by"
+    if measured is None:
+        return Finding(what, "none kept", f"{1 / (1 - p):.4g}", ok=True)
+    return close(what, measured, 1 / (1 - p), _EXACT / (1 - p))

@@ -1,0 +1,73 @@
+"""DropConnect on the recurrent matrices: did the kernel use dropped weights, did gradients reach the raw ones?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ablations.audit.cell import Cell, Finding, share, yes_or_no
+from ablations.audit.probes.forward_probe import Nudge, Observer, Window
+from awd.engine import Precision
+
+WEIGHTS = "weight drop"
+# how far a kernel may be from the same LSTM in float64; outputs lie between -1 and 1, and bfloat16 has 8 bits
+_KERNEL = {"fp32": 1e-4, "bf16": 1e-2}
+
+
+def weight_cell(observer: Observer, windows: Sequence[Window]) -> Cell:
+    """Share of recurrent weights without gradient, layer by layer, and what the kernel made of them."""
+    p = observer.config.regularization.weight_dropout
+    findings = [zero_share(windows, layer, p) for layer in range(len(windows[0].recurrent))]
+    findings += _nudge_findings(observer.nudge)
+    errors = observer.kernel_errors["train"]
+    if errors:
+        findings.append(kernel("LSTM written out with kept weights scaled by 1/(1-p)", errors, observer.precision))
+    if p and _drawn_anew(windows) is False:
+        findings.append(Finding("from window to window", "the same", "drawn anew", ok=False))
+    return Cell(WEIGHTS, tuple(findings))
+
+
+def zero_share(windows: Sequence[Window], layer: int, p: float) -> Finding:
+    """Share of one recurrent matrix whose gradient is exactly zero, because the kernel never used those weights."""
+    what = f"share of layer {layer + 1}'s recurrent weights without gradient"
+    found = [window.recurrent[layer] for window in windows]
+    if any(recurrent.zero is None for recurrent in found):
+        return Finding(what, "no gradient", f"{p:g}", ok=False)
+    hits = sum(int((recurrent.zero & recurrent.visible).sum()) for recurrent in found if recurrent.zero is not None)
+    return share(what, hits, sum(int(recurrent.visible.sum()) for recurrent in found), p)
+
+
+def _nudge_findings(nudge: Nudge | None) -> list[Finding]:
+    if nudge is None:
+        return []
+    findings = []
+    if nudge.dropped:
+        what = f"outputs after a change of {nudge.dropped:,} weights without gradient"
+        findings.append(yes_or_no(what, not nudge.dropped_moved, "the same bits", "changed"))
+    if nudge.kept_moved:
+        what = f"loss after a change of one kept weight a layer (by {nudge.loss_change:.1g} or more)"
+        findings.append(yes_or_no(what, all(nudge.kept_moved), "changed", "the same"))
+    return findings
+
+
+def kernel(what: str, errors: Sequence[float], precision: Precision) -> Finding:
+    """Layers' outputs against an LSTM written out; the largest difference counts."""
+    allowed = _KERNEL[precision]
+    largest = max(errors, key=lambda error: math.inf if math.isnan(error) else error)
+    return Finding(what, f"off by {largest:.1g}", f"off by < {allowed:.0e}", largest < allowed)
+
+
+def _drawn_anew(windows: Sequence[Window]) -> bool | None:
+    """Whether some window dropped other weights than the first; ``None`` where chance could hide it."""
+    first, *others = [window.recurrent for window in windows]
+    seen = 0
+    for other in others:
+        for mine, theirs in zip(first, other, strict=True):
+            if mine.zero is None or theirs.zero is None:
+                return None
+            both = mine.visible & theirs.visible
+            if ((mine.zero != theirs.zero) & both).any():
+                return True
+            seen += int((mine.zero & both).sum())
+    # where nothing is dropped there is nothing to draw anew
+    return False if seen > 100 else None

@@ -1,0 +1,96 @@
+"""What the commands do once their options are read. Heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ablations.cli.console import say, stderr, stdout
+
+if TYPE_CHECKING:
+    from ablations.analysis.data import ReportData
+    from ablations.execution.runner import Options
+    from ablations.experiment.selection import Selection
+    from ablations.storage.store import Store
+
+DONE, SOME_FAILED, BAD_INPUT, PAUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+BY_SIGNAL = {"Ctrl-C": INTERRUPTED, "SIGTERM": TERMINATED}  # by the reason that an invocation gives
+
+
+def run_and_report(
+    selection: Selection, options: Options, results: Path, reports: Path | None, reference: Path
+) -> None:
+    """Train what is missing, then render and print the report of what is done, unless ``reports`` is ``None``.
+
+    Raises:
+        typer.Exit: not all is done; with the code that says why.
+    """
+    try:
+        statuses, stopped = train(selection, options, results)
+    except KeyboardInterrupt:
+        say("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
+        raise typer.Exit(INTERRUPTED) from None
+    if stopped in BY_SIGNAL:
+        say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
+        raise typer.Exit(BY_SIGNAL[stopped])
+    if reports is not None:
+        data = collect_report(selection, results, reference, other_seeds=True)
+        if (data.runs["status"] == "done").any():  # another seed's, maybe
+            render(data, results, reports)
+            show(data, results)
+    if statuses <= {"done"}:
+        return
+    if stopped or statuses <= {"done", "paused"}:
+        stderr.print("paused: some runs are not done; the same command goes on", markup=False)
+        raise typer.Exit(PAUSED)
+    stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
+    raise typer.Exit(SOME_FAILED)
+
+
+def open_store(results: Path) -> Store:
+    """The results in a folder."""
+    from ablations.storage.store import Store
+
+    return Store(results)
+
+
+def train(selection: Selection, options: Options, results: Path) -> tuple[set[str], str | None]:
+    """Train what is missing; returns the statuses there are in the end, and why it stopped early, if it did."""
+    from ablations.execution.runner import run_plan
+
+    plan = selection.plan(selection.loaded_corpora(say))
+    outcome = run_plan(plan, open_store(results), options, stderr)
+    recorded = open_store(results).statuses()
+    # a run may have failed now and keep the result it had
+    now = {summary.status for summary in outcome.summaries}
+    return now | {recorded.get(spec.run_id, "missing") for spec in plan}, outcome.stopped
+
+
+def collect_report(
+    selection: Selection, results: Path, reference: Path, *, other_seeds: bool, interval: str = "t"
+) -> ReportData:
+    """What a report of a selection shows; see :func:`ablations.analysis.collect.collect`."""
+    from ablations.analysis.collect import collect
+
+    store, beside = open_store(results), open_store(reference)
+    return collect(selection, store, beside, other_seeds=other_seeds, interval=interval)
+
+
+def render(data: ReportData, results: Path, reports: Path) -> None:
+    """Write a report's tables, figures and page into its folder, and say where that is."""
+    from ablations.report.render import render_report, report_folder
+
+    folder = report_folder(data, reports)
+    render_report(data, folder, results)
+    say(f"report: {folder}")
+
+
+def show(data: ReportData, results: Path) -> None:
+    """Print a report's table."""
+    from ablations.analysis.data import require_finished
+    from ablations.report.render import terminal_table
+
+    require_finished(data, results)
+    stdout.print(terminal_table(data))

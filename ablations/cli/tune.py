@@ -1,0 +1,108 @@
+"""``run_ablations.py tune``: strengths for a corpus of one's own, or for a scale of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablations.cli.console import say, stderr, stdout
+from ablations.cli.options import (
+    DataDirOption,
+    EngineOption,
+    PrecisionOption,
+    ProfileOption,
+    SetOption,
+    SuiteOption,
+    make_selection,
+)
+from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
+
+
+def tune(
+    dataset: Annotated[str, typer.Option("--dataset", help="python-docs, ptb, wikitext-2, or a folder of your own.")],
+    suite: SuiteOption = "table5",
+    profile: ProfileOption = "small",
+    search: Annotated[
+        str, typer.Option("--search", help="What may change, and where to begin: a name (see `list`) or a .yaml file.")
+    ] = "strengths",
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="To have in the end. Default: the search's.")
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Stop after, say, 90m; call again to go on.")
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--start-from", help="Another study's folder, whose best settings are tried first.")
+    ] = None,
+    settings: SetOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Trials at a time. Default: as many as cores.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    data_dir: DataDirOption = None,
+) -> None:
+    """Choose dropout strengths, penalties, rate, batch and window of the full model, on validation only.
+
+    Trains the suite's baseline with one setting after the other (Optuna), gives up what lags behind, and writes every
+    trial to `trials.csv` and the best settings to `best.yaml` in the study's folder, ready for a profile. Neither
+    another variant nor the test split is looked at: the ablations are then run at these settings, untouched. Needs
+    the extra `tune`. What had ended is never tried twice: the same command goes on.
+
+    **Examples**
+
+    * `tune --dataset ptb --trials 40 --time-limit 90m`
+    * `tune --dataset my/folder --profile my.yaml --search my-search.yaml`
+    * `tune --dataset wikitext-2 --start-from results/tuning/small-ptb`
+    """
+    import joblib
+
+    from ablations.execution.backends.backend import WorkerDiedError
+    from ablations.experiment.selection import dataset_name
+    from ablations.storage.invocation import parse_duration
+    from ablations.tuning.search import load_search
+    from ablations.tuning.tune import Options
+    from ablations.tuning.tune import tune as run
+    from awd.device import resolve_device
+
+    the_search = load_search(search)
+    selection = make_selection(suite, profile, [dataset], None, None, settings, data_dir, engine, precision, device)
+    selection = selection.only_baseline().resolved()
+    (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
+    options = Options(
+        folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
+        trials=trials or the_search.trials,
+        jobs=jobs or joblib.cpu_count(),
+        device=resolve_device(device),
+        data_dir=data_dir,
+        time_limit=None if time_limit is None else parse_duration(time_limit, "--time-limit"),
+        start_from=start_from,
+    )
+    try:
+        stopped = run(spec, the_search, options, stderr)
+    except WorkerDiedError as error:
+        stderr.print(f"error: a worker died ({error}); the same command goes on", markup=False)
+        raise typer.Exit(SOME_FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    found = _show(options.folder)
+    if stopped or not found:
+        raise typer.Exit(BY_SIGNAL.get(stopped, PAUSED) if stopped else SOME_FAILED)
+
+
+def _show(folder: Path) -> bool:
+    from ablations.tuning.study import BEST
+
+    path = folder / BEST
+    found = path.is_file()
+    if found:
+        stdout.print(path.read_text(encoding="utf-8"), markup=False, highlight=False, end="", soft_wrap=True)
+    every = f"every trial: {folder}" if found else f"no trial has finished; what was tried: {folder}"
+    stderr.print(every, markup=False, highlight=False)
+    return found

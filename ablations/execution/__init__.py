@@ -1,0 +1,1 @@
+"""Training the runs of a plan: processes, backends, signals, progress."""

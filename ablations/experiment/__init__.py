@@ -1,0 +1,1 @@
+"""What is compared, at which scale: suites, profiles, plans, hypotheses. Pure data."""

@@ -1,0 +1,139 @@
+"""What is compared: variants as overridden fields, and the numbers published for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ablations.experiment.yaml_files import load_yaml
+from awd.errors import ConfigError
+from awd.messages import unknown
+
+HERE = Path(__file__).parent
+DEFAULT_SUITE = "table5"
+_SINGULAR = {"suites": "suite", "profiles": "profile", "searches": "search"}
+_FORBID_EXTRA = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_FORBID_EXTRA)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        name: how it is asked for.
+        label: how the paper calls it.
+        overrides: the few fields of :class:`awd.Config` that it changes, nested.
+    """
+
+    name: str
+    label: str
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_FORBID_EXTRA)
+class Suite:
+    """Variants compared with a baseline.
+
+    Attributes:
+        name: how it is asked for.
+        title: one line on what it compares.
+        baseline: name of the variant that the others are differences to.
+        variants: the rows, in order.
+        published: file beside the suite's with published numbers, if any.
+        claims: file beside the suite's with what was concluded from them, if any.
+    """
+
+    name: str
+    title: str
+    baseline: str
+    variants: tuple[Variant, ...]
+    published: str | None = None
+    claims: str | None = None
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name.
+
+        Raises:
+            ConfigError: there is none; the message gives the nearest.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise ConfigError(unknown("variant", name, [variant.name for variant in self.variants]))
+
+
+@dataclass(frozen=True, config=_FORBID_EXTRA)
+class Perplexities:
+    """Validation and test perplexity."""
+
+    valid: float
+    test: float
+
+
+@dataclass(frozen=True, config=_FORBID_EXTRA)
+class Published:
+    """Perplexities that others published for a suite's variants.
+
+    Attributes:
+        source: where they are from.
+        rows: by variant, then by data set.
+    """
+
+    source: str
+    rows: dict[str, dict[str, Perplexities]]
+
+
+def named_files(kind: str) -> dict[str, Path]:
+    """What comes with the package of a kind (``suites``, ``profiles`` or ``searches``), by name."""
+    return {path.stem: path for path in sorted((HERE / kind).glob("*.yaml"))}
+
+
+def find_file(kind: str, name: str) -> Path:
+    """The file of a suite, profile or search: a name that comes with the package, or a path that ends in .yaml or .yml.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = named_files(kind)
+    if name in known:
+        return known[name]
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    raise ConfigError(unknown(_SINGULAR[kind], name, known) + "; or give the path of a .yaml file")
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name or path.
+
+    Raises:
+        ConfigError: unknown, unreadable, a repeated variant, or a baseline that is not among the variants.
+    """
+    path = find_file("suites", name)
+    suite = load_yaml(path, Suite)
+    names = [variant.name for variant in suite.variants]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"{path}: variants: the name {repeated[0]!r} stands twice")
+    if suite.baseline not in names:
+        raise ConfigError(f"{path}: baseline: {unknown('variant', suite.baseline, names)}")
+    return suite
+
+
+def load_published(suite: Suite, suite_name: str) -> Published | None:
+    """The numbers published for a suite, if it names a file of them.
+
+    Raises:
+        ConfigError: the file is unreadable, or has a row that the suite lacks.
+    """
+    if suite.published is None:
+        return None
+    path = find_file("suites", suite_name).parent / suite.published
+    published = load_yaml(path, Published)
+    names = [variant.name for variant in suite.variants]
+    for name in published.rows:
+        if name not in names:
+            raise ConfigError(f"{path}: rows: {unknown('variant', name, names)}")
+    return published

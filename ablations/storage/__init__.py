@@ -1,0 +1,1 @@
+"""All that knows the results folder: shards, leases, progress, provenance, invocations."""

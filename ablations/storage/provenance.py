@@ -1,0 +1,87 @@
+"""Where a result came from: versions, code, machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import awd
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What is stored with every run, the columns of :data:`ablations.storage.store.RUN_SCHEMA` by name.
+
+    Attributes:
+        git_commit: of the checkout the code lies in; ``None`` outside one.
+        git_dirty: whether tracked files other than results and reports differed from that commit.
+        host: operating system, processor and cores, without the machine's name.
+    """
+
+    git_commit: str | None
+    git_dirty: bool | None
+    host: str
+    python_version: str
+    torch_version: str
+    project_version: str
+
+
+def collect_provenance() -> Provenance:
+    """Ask git and the machine, once a sweep."""
+    commit = _git("rev-parse", "HEAD") if (_ROOT / ".git").exists() else None
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!reports", ":!benchmarks/results"
+    )
+    return Provenance(
+        git_commit=commit,
+        git_dirty=None if commit is None or changed is None else bool(changed),
+        host=_host(),
+        python_version=platform.python_version(),
+        torch_version=importlib.metadata.version("torch"),
+        project_version=awd.__version__,
+    )
+
+
+def on_this_machine(provenance: Provenance) -> Provenance:
+    """The same code on the machine that trains, which on a cluster is another than the one that asked."""
+    return replace(
+        provenance,
+        host=_host(),
+        python_version=platform.python_version(),
+        torch_version=importlib.metadata.version("torch"),
+    )
+
+
+def host_name() -> str:
+    """What this machine is called, in messages and file names."""
+    return socket.gethostname() or "localhost"
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@cache
+def _host() -> str:
+    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"

@@ -1,0 +1,309 @@
+"""Runs side by side, and how cost grows with size: ``python -m benchmarks.throughput --help``."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Barrier
+from typing import Annotated, Any, Literal, NoReturn
+
+import pandas as pd
+import typer
+
+from ablations.experiment.suite import load_suite
+from ablations.storage.store import Store
+from awd.errors import InputError
+from awd.messages import unknown
+from benchmarks.command import MeasurementError, make_app, run, say
+from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.processes import EngineProcess
+from benchmarks.record import RESULTS, machine, write
+
+PARTS = ("jobs", "tokens", "hidden", "variants")
+# of table5, those that train for as many epochs as the full model
+VARIANTS = tuple(v.name for v in load_suite("table5").variants if not {"finetuning", "optimizer"} & v.overrides.keys())
+# the smoke profile at sizes at which an epoch is mostly training
+SIZES = {"model.embedding_size": 32, "model.hidden_size": 64, "corpus.train_tokens": 20_000}
+OVERHEADS = ("overhead", "overhead with audit")
+_RUN = Path(__file__).resolve().parent.parent / "run_ablations.py"
+
+app = make_app("a process or a sweep failed")
+
+
+@dataclass(frozen=True)
+class Computed:
+    """By what training steps are computed, resolved: ``engine`` and ``precision``."""
+
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One call of the real command line.
+
+    Attributes:
+        seconds: from its start to its end.
+        training: seconds that its runs took, added up.
+        epochs: a row an epoch, as stored.
+    """
+
+    seconds: float
+    training: float
+    epochs: pd.DataFrame
+
+
+@app.command()
+def suite(
+    parts: Annotated[str, typer.Option("--parts", help=f"What to measure: some of {','.join(PARTS)}.")] = ",".join(
+        PARTS
+    ),
+    config: Annotated[
+        str, typer.Option("--config", help=f"What runs side by side train: {', '.join(CONFIGURATIONS)}.")
+    ] = "paper-ptb",
+    engine: Annotated[
+        Literal["auto", "torch", "fast"], typer.Option("--engine", help="As run_ablations.py's.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="As run_ablations.py's.")
+    ] = "auto",
+    jobs: Annotated[str, typer.Option("--jobs", help="Numbers of runs side by side; 1 is always among them.")] = "1,2",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each number of runs is measured.")] = 5,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Shortest time of one measurement.")] = 8.0,
+    tokens: Annotated[str, typer.Option("--tokens", help="Sizes of the training text.")] = "20000,40000,80000",
+    hidden: Annotated[str, typer.Option("--hidden", help="Widths of the layers.")] = "64,128,256",
+    variants: Annotated[
+        str, typer.Option("--variants", help=f"Numbers of variants in a sweep, at most {len(VARIANTS)}.")
+    ] = "1,2,4",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Times that sweeps of variants are timed.")] = 2,
+    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
+    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
+) -> None:
+    """Tokens a second of runs side by side; seconds of an epoch and of a sweep as text, layers and variants double.
+
+    Side by side: a process and a thread each; all start at a barrier, and each goes on until the slowest has been
+    measured. Rounds of one run and of several take turns. Sweeps: the real command line, one run at a time, the smoke
+    profile made larger, in a folder thrown away.
+
+    **Examples**
+
+    * `python -m benchmarks.throughput --save` — all of it, some five minutes
+    * `python -m benchmarks.throughput --parts jobs --jobs 1,2,4 --config demo` — only runs side by side
+    * `python -m benchmarks.throughput --parts variants --variants 1,2` — only what the runner adds
+    """
+    chosen = [part.strip() for part in parts.split(",") if part.strip()]
+    for part in chosen:
+        if part not in PARTS:
+            raise InputError(f"--parts: {unknown('part', part, PARTS)}")
+    if config not in CONFIGURATIONS:
+        raise InputError(f"--config: {unknown('configuration', config, CONFIGURATIONS)}")
+    counts = sorted({1, *numbers("--jobs", jobs)})
+    sizes = {"tokens": numbers("--tokens", tokens), "hidden": numbers("--hidden", hidden)}
+    sweeps = numbers("--variants", variants, most=len(VARIANTS))
+    about, computed = machine(), resolve(engine, precision)
+    rows: list[dict[str, Any]] = []
+    if "jobs" in chosen:
+        rows += side_by_side(config, computed, counts, rounds, seconds)
+    for part, key in (("tokens", "corpus.train_tokens"), ("hidden", "model.hidden_size")):
+        if part in chosen:
+            rows += epochs_by_size(part, key, sizes[part], computed)
+    if "variants" in chosen:
+        rows += sweeps_by_size(sweeps, repeats, computed)
+    frame = pd.DataFrame(rows).assign(config=config, engine=computed.engine, precision=computed.precision)
+    page = render(frame)
+    print(page, end="")
+    if save:
+        say(f"written: {', '.join(map(str, write('suite', frame, page, results, about)))}")
+
+
+def numbers(option: str, text: str, most: int = 10**9) -> list[int]:
+    """``1,2,4`` as numbers, ascending.
+
+    Raises:
+        InputError: anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= most for part in parts):
+        raise InputError(f"{option} {text!r}: expected numbers from 1 to {most}, such as 1,2")
+    return sorted({int(part) for part in parts})
+
+
+def resolve(engine: str, precision: str) -> Computed:
+    """What ``auto`` stands for on this machine's processor."""
+    from awd.engine import make_engine
+
+    made = make_engine(engine, precision, "cpu")
+    return Computed(made.name, made.precision)
+
+
+def side_by_side(
+    config: str, computed: Computed, counts: Sequence[int], rounds: int, seconds: float, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """Tokens a second summed over runs side by side, for each number of them in each round."""
+    chosen = CONFIGURATIONS[config]
+    settings = {"config": config, "batch_size": chosen.batch_size, "threads": 1, "device": device}
+    tokens, rows = chosen.batch_size * chosen.length, []
+    with ExitStack() as stack:
+        name = f"{computed.engine}-{computed.precision}"
+        processes = [stack.enter_context(EngineProcess(name, settings)) for _ in range(max(counts))]
+        for process in processes:
+            process.wait_until_ready()
+            process.ask(do="time", steps=1)  # memory is allocated and kernels are chosen in the first
+        for number in range(1, rounds + 1):
+            for count in counts if number % 2 else reversed(counts):
+                rates = rates_together(processes[:count], chosen.steps_per_round, tokens, seconds)
+                rows.append({"part": "jobs", "size": count, "repeat": number, "value": sum(rates)})
+                say(f"round {number}, {count} at a time: {sum(rates):.0f} tokens a second")
+    return rows
+
+
+def rates_together(processes: Sequence[EngineProcess], steps: int, tokens: int, seconds: float) -> list[float]:
+    """Tokens a second of each process, all training at once.
+
+    Args:
+        processes: each with its model built.
+        steps: between two looks at the clock.
+        tokens: of a step.
+        seconds: each is measured until the first look after so long.
+    """
+    rates: list[float | None] = [None] * len(processes)
+    barrier = Barrier(len(processes))
+
+    def work(index: int) -> None:
+        try:
+            barrier.wait()
+            started, done = time.perf_counter(), 0
+            while None in rates:  # on, until the slowest has its number, so that none is measured alone
+                processes[index].ask(do="time", steps=steps)
+                done += steps
+                elapsed = time.perf_counter() - started
+                if rates[index] is None and elapsed >= seconds:
+                    rates[index] = done * tokens / elapsed
+        finally:
+            if rates[index] is None:
+                rates[index] = math.nan  # it died: the others must not wait for it
+
+    with ThreadPoolExecutor(len(processes)) as pool:
+        list(pool.map(work, range(len(processes))))
+    return [rate for rate in rates if rate is not None]
+
+
+def epochs_by_size(part: str, key: str, sizes: Sequence[int], computed: Computed) -> list[dict[str, Any]]:
+    """Median seconds of an epoch in a run of the full model, the first epoch left out, at each size of ``key``."""
+    rows = []
+    for size in sizes:
+        found = sweep(VARIANTS[:1], {**SIZES, key: size}, computed, audit=False)
+        epochs = found.epochs.iloc[1:]["seconds"]
+        rows += [{"part": part, "size": size, "repeat": n, "value": value} for n, value in enumerate(epochs, 1)]
+        say(f"{key}={size}: {epochs.median():.2f} s an epoch")
+    return rows
+
+
+def sweeps_by_size(sizes: Sequence[int], repeats: int, computed: Computed) -> list[dict[str, Any]]:
+    """Seconds of whole sweeps of so many variants, and what of them is not training, without the audit and with."""
+    rows = []
+    for repeat in range(1, repeats + 1):
+        for size in sizes:
+            for audit in (False, True):
+                found = sweep(VARIANTS[:size], SIZES, computed, audit=audit)
+                suffix = " with audit" * audit
+                common = {"size": size, "repeat": repeat}
+                rows.append({"part": f"variants{suffix}", **common, "value": found.seconds})
+                rows.append({"part": f"overhead{suffix}", **common, "value": found.seconds - found.training})
+                say(f"{size} variants{suffix}: {found.seconds:.1f} s, {found.training:.1f} of them training")
+    return rows
+
+
+def sweep(variants: Sequence[str], settings: dict[str, int], computed: Computed, *, audit: bool) -> Sweep:
+    """Run the command line in a new folder, one run at a time, with ``settings`` put into the smoke profile.
+
+    Raises:
+        MeasurementError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(_RUN), "run", "--profile", "smoke", "--variants", ",".join(variants)]
+        command += ["--engine", computed.engine, "--precision", computed.precision, "--jobs", "1", "--device", "cpu"]
+        command += ["--results", f"{folder}/results", "--reports", f"{folder}/reports"]
+        command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        started = time.perf_counter()
+        done = subprocess.run([*command, *["--no-audit"] * (not audit)], capture_output=True, text=True, cwd=folder)
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise MeasurementError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+        store = Store(Path(folder) / "results")
+        return Sweep(seconds, store.runs()["seconds"].sum(), pd.read_parquet(store.epochs_folder))
+
+
+def render(frame: pd.DataFrame) -> str:
+    """The page: a table a part."""
+    computed = f"{frame['engine'].iloc[0]} {frame['precision'].iloc[0]}"
+    titles = {
+        "tokens": "Training text, in tokens (its vocabulary grows with it): seconds of an epoch, validation included",
+        "hidden": "Units of a layer: seconds of an epoch, validation included",
+        "variants": "Variants, one run at a time: seconds of a sweep from start to report",
+        "variants with audit": "The same, each configuration audited first, as by default",
+    }
+    parts = [f"# Runs side by side, and cost by size: {computed}\n"]
+    if (frame["part"] == "jobs").any():
+        parts.append(f"Runs of {frame['config'].iloc[0]} side by side, one thread each: tokens a second, added up\n")
+        parts.append(_jobs_table(frame[frame["part"] == "jobs"]) + "\n\nGoal: two runs give at least 1.9 times one.\n")
+    for part, title in titles.items():
+        of_part = frame[frame["part"] == part]
+        if len(of_part):
+            parts.append(f"{title}\n\n{_growth_table(of_part)}\n")
+    if (frame["part"] == "overhead").any():
+        parts.append(_overhead(frame) + "\n")
+    return "\n".join([*parts, "Medians. Regenerate with `python -m benchmarks.throughput --save`.\n"])
+
+
+def _jobs_table(frame: pd.DataFrame) -> str:
+    rates = frame.pivot(index="repeat", columns="size", values="value")
+    ratios = rates.div(rates[1], axis=0)
+    rows = [
+        {
+            "runs": count,
+            "tokens a second": f"{rates[count].median():.0f}",
+            "lowest to highest": f"{rates[count].min():.0f} to {rates[count].max():.0f}",
+            "times one run": f"{ratios[count].median():.2f}",
+            "lowest to highest of a round": f"{ratios[count].min():.2f} to {ratios[count].max():.2f}",
+        }
+        for count in rates.columns
+    ]
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def _growth_table(frame: pd.DataFrame) -> str:
+    times = frame.groupby("size")["value"].median()
+    ratios = (times / times.shift()).map("{:.2f}".format).replace("nan", "–")
+    shown = pd.DataFrame({"size": times.index, "seconds": times.map("{:.2f}".format), "times the row above": ratios})
+    return shown.to_markdown(index=False, disable_numparse=True)
+
+
+def _overhead(frame: pd.DataFrame) -> str:
+    """What of a sweep is not training, split into a part for the sweep and a part for each run."""
+    plain, audited = ((frame[frame["part"] == part].groupby("size")["value"].median()) for part in OVERHEADS)
+    least, most = plain.index.min(), plain.index.max()
+    if least == most:
+        return f"Of a sweep of {most}, {plain[most]:.2f} s are not training; with the audit {audited[most]:.2f} s."
+    a_run, a_run_audited = ((times[most] - times[least]) / (most - least) for times in (plain, audited))
+    return (
+        f"Not training, from the sweeps of {least} and of {most}: {plain[least] - least * a_run:.2f} s to start,\n"
+        f"report and end a sweep, and {a_run:.2f} s a run; the audit adds {a_run_audited - a_run:.2f} s a variant."
+    )
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

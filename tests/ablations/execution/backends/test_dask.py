@@ -1,0 +1,156 @@
+"""A real Dask scheduler and real workers on loopback."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablations.execution.backends import make_backend
+from ablations.execution.worker import Job
+from ablations.experiment.plan import Corpus
+from ablations.experiment.selection import select
+from ablations.storage.provenance import collect_provenance
+from ablations.storage.store import Store
+from awd.checkpoint import Interval
+from awd.errors import ConfigError, InputError
+from tests.ablations.conftest import environment, write_corpus, write_profile
+from tests.ablations.sweeps import (
+    Sweep,
+    assert_equal_to_the_bit,
+    kill_a_worker,
+    numbers,
+    running,
+    undisturbed_sweep,
+    wait_for,
+)
+
+pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
+
+
+@dataclass
+class Cluster:
+    """A scheduler and its workers, each in a process group of its own.
+
+    Attributes:
+        file: of the scheduler.
+    """
+
+    folder: Path
+    file: Path
+    processes: list[subprocess.Popen[bytes]]
+
+    def start(self, module: str, *options: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *map(str, options)]
+        process = subprocess.Popen(
+            [*command, "--scheduler-file", str(self.file)],
+            cwd=self.folder,
+            env=environment(PYTHONPATH=str(Path(__file__).parents[4])),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("dask")
+    write_profile(folder / "tiny.yaml")
+    write_corpus(folder / "own-text")
+    made = Cluster(folder, folder / "scheduler.json", [])
+    try:
+        made.start("dask_scheduler", "--port", 0, "--host", "127.0.0.1")
+        wait_for(made.file.exists)
+        for _ in range(2):
+            made.start("dask_worker", "--nthreads", 1)
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return numbers(undisturbed_sweep(tmp_path_factory))
+
+
+def on_the_cluster(cluster: Cluster, results: str, *options: object) -> Sweep:
+    return Sweep(cluster.folder, "--results", results, "--backend", "dask", "--scheduler", cluster.file, *options)
+
+
+def test_killed_workers_and_ctrl_c_do_not_change_a_bit(cluster: Cluster, undisturbed: pd.DataFrame) -> None:
+    results = cluster.folder / "disturbed"
+    sweep = on_the_cluster(cluster, "disturbed", "--checkpoint-every", 1, "--max-restarts", 20)
+    draw, kills = random.Random(1), 0
+    while kills < 2 and sweep.process.poll() is None:
+        wait_for(lambda: running(results) or sweep.process.poll() is not None)
+        time.sleep(draw.uniform(0, 0.5))
+        kills += kill_a_worker(results, draw.choice)
+    assert kills == 2
+    # one that trains on: what was killed has written for the last time
+    before = {(entry["pid"], entry["epoch"]) for entry in running(results, epochs=0)}
+    wait_for(lambda: {(entry["pid"], entry["epoch"]) for entry in running(results)} - before)
+    sweep.signal_group(signal.SIGINT)
+    code, errors = sweep.end(60)
+    assert code == 130, errors
+    assert (Store(results).runs()["status"] == "paused").any(), errors
+    # not the cluster's alone: another backend goes on with them
+    code, errors = Sweep(cluster.folder, "--results", "disturbed", "--jobs", 2).end()
+    assert code == 0, errors
+    assert_equal_to_the_bit(results, undisturbed)
+
+
+def test_gpus_that_no_worker_declares_are_refused_at_once(cluster: Cluster) -> None:
+    with pytest.raises(InputError, match=r"no worker there declares the resource GPU=1.*--resources GPU=1"):
+        make_backend("dask", 1, str(cluster.file), gpus_per_run=1)
+
+
+def test_a_scheduler_that_is_not_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablations.execution.backends.dask.WAIT_SECONDS", 2)
+    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
+        make_backend("dask", 1, "tcp://127.0.0.1:9")
+    damaged = tmp_path / "scheduler.json"
+    damaged.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"scheduler\.json: no Dask scheduler answers there"):
+        make_backend("dask", 1, str(damaged))
+    with pytest.raises(ConfigError, match="say where with --scheduler"):
+        make_backend("dask", 1)
+    with pytest.raises(ConfigError, match="are for --backend dask, not loky"):
+        make_backend("loky", 1, "tcp://127.0.0.1:9")
+
+
+def test_what_is_sent_to_a_worker_is_small(tmp_path: Path) -> None:
+    selection = select("table5", "paper", ("ptb",))
+    spec = selection.resolved().plan([Corpus("ptb", "ptb", "0" * 64)])[0]
+    job = Job(
+        spec=spec,
+        results=tmp_path,
+        device="cpu",
+        data_dir=None,
+        provenance=collect_provenance(),
+        audit="passed",
+        invocation=tmp_path / "invocations" / "x",
+        parent_pid=0,
+        known=None,
+        interval=Interval(),
+        keep_weights=True,
+    )
+    assert len(pickle.dumps(job)) < 5_000
