@@ -19,7 +19,7 @@ from ablations.execution.display import clock
 from ablations.execution.worker import checkpoint_folder
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection
-from ablations.storage.leases import Claims
+from ablations.storage.leases import Leases
 from ablations.storage.progress import Progress, ProgressFolder
 from ablations.storage.store import DONE, PAUSED, Store, StoreError
 
@@ -56,7 +56,7 @@ class Standing:
 
 def standings(plan: Sequence[RunSpec], store: Store) -> list[Standing]:
     """Where each run of a plan stands. Writes nothing, and a damaged result does not hide the others."""
-    live, progress = Claims(store.root).live(), ProgressFolder(store.root)
+    live, progress = Leases(store.root).live(), ProgressFolder(store.root)
     found = []
     for spec in plan:
         owner = live.get(spec.run_id)

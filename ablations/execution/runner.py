@@ -27,7 +27,7 @@ from ablations.execution.worker import (
 )
 from ablations.experiment.plan import RunSpec, unique_runs
 from ablations.storage.invocation import Invocation
-from ablations.storage.leases import Claims
+from ablations.storage.leases import Leases
 from ablations.storage.progress import ProgressFolder
 from ablations.storage.provenance import collect_provenance
 from ablations.storage.store import DONE, FAILED, PAUSED, Store
@@ -167,11 +167,11 @@ def _audited_jobs(
 
 def _forget_checkpoints(jobs: Sequence[Job], store: Store) -> None:
     """Of runs that are trained anew on purpose, but for those that another caller is training."""
-    claims = Claims(store.root)
+    leases = Leases(store.root)
     for job in jobs:
-        claim = claims.take(job.spec.run_id)
-        if claim is not None:
-            with claim:
+        lease = leases.take(job.spec.run_id)
+        if lease is not None:
+            with lease:
                 Checkpoints(checkpoint_folder(store.root, job.spec.run_id)).remove()
 
 
@@ -189,14 +189,14 @@ class _Sweep:
 
     def __post_init__(self) -> None:
         self.left = {job.spec.run_id: job for job in self.jobs}
-        self.claims, self.progress = Claims(self.store.root), ProgressFolder(self.store.root)
+        self.leases, self.progress = Leases(self.store.root), ProgressFolder(self.store.root)
         # what died with an earlier call is not running, nor in flight when a worker dies
-        for run_id in self.left.keys() - self.claims.live().keys():
+        for run_id in self.left.keys() - self.leases.live().keys():
             self.progress.remove(run_id)
 
     def summaries(self) -> Iterator[Summary]:
         while self.left and not self.invocation.stopped:
-            held = self.claims.live().keys()
+            held = self.leases.live().keys()
             free = [job for run_id, job in self.left.items() if run_id not in held]
             before = len(self.left), self.deaths.total()
             yield from self._round(free)
@@ -230,7 +230,7 @@ class _Sweep:
         """Count a death against each run that was in flight; those that have died too often are recorded as failed."""
         if self.invocation.stopped:
             return
-        ours = self.left.keys() - self.claims.live().keys()
+        ours = self.left.keys() - self.leases.live().keys()
         in_flight = [
             job for run_id, job in self.left.items() if run_id in ours and self.progress.read(run_id) is not None
         ]
@@ -256,10 +256,10 @@ class _Sweep:
 
 def _record_failure(job: Job, store: Store, error: str) -> Summary:
     run_id = job.spec.run_id
-    claim = Claims(store.root).take(run_id)
-    if claim is None:
+    lease = Leases(store.root).take(run_id)
+    if lease is None:
         return Summary(run_id, FAILED, f"{error}; another caller trains it now", None, None, 0.0)
-    with claim, claim.guard():
+    with lease, lease.guard():
         if not store.write({**describe(job), "status": FAILED, "error": error, "epochs": 0}, []):
             error += " (the earlier result is kept)"
     return Summary(run_id, FAILED, error, None, None, 0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ablations.experiment.plan import RunSpec
-from ablations.storage.leases import Claim, ClaimLostError
+from ablations.storage.leases import Lease, LeaseLostError
 from ablations.storage.progress import Progress, ProgressFolder
 from ablations.storage.provenance import host_name
 
@@ -36,7 +36,7 @@ class Watch:
         progress: where to say how far the run is.
         invocation: the file whose end says to stop.
         parent_pid: process whose end is a reason to stop; 0 is nobody.
-        claim: the run must still be ours.
+        lease: the run must still be ours.
         spec: the run.
 
     Raises:
@@ -46,10 +46,10 @@ class Watch:
     _stopped: ClassVar[str | None] = None
 
     def __init__(
-        self, progress: ProgressFolder, invocation: Path, parent_pid: int, claim: Claim, spec: RunSpec
+        self, progress: ProgressFolder, invocation: Path, parent_pid: int, lease: Lease, spec: RunSpec
     ) -> None:
         self._progress, self._invocation, self._parent_pid = progress, invocation, parent_pid
-        self._claim, self._spec = claim, spec
+        self._lease, self._spec = lease, spec
         self._trainer: Trainer | None = None
         self._looked = self._told = 0.0
         Watch._stopped = None  # what was asked of an earlier run
@@ -71,11 +71,11 @@ class Watch:
         """Why to stop now, if at all.
 
         Raises:
-            ClaimLostError: the run is another's now.
+            LeaseLostError: the run is another's now.
         """
         now = time.monotonic()
-        if self._claim.lost:
-            raise ClaimLostError(f"{self._spec.title}: another caller has taken it over")
+        if self._lease.lost:
+            raise LeaseLostError(f"{self._spec.title}: another caller has taken it over")
         if self._trainer is not None and (now - self._told > _TELL_SECONDS or self._trainer.position.start == 0):
             self._told = now
             self._tell()

@@ -1,4 +1,4 @@
-"""One run in one process: claim it, train it or go on with it, store it; what goes wrong is a recorded status."""
+"""One run in one process: take its lease, train it or go on with it, store it; what goes wrong is a recorded status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.execution.watch import NotStartedError, Watch, has_lost_its_parent
 from ablations.experiment.plan import RunSpec
-from ablations.storage.leases import Claim, ClaimLostError, Claims
+from ablations.storage.leases import Lease, LeaseLostError, Leases
 from ablations.storage.progress import ProgressFolder
 from ablations.storage.provenance import Provenance, on_this_machine
 from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED, Store, StoreError
@@ -112,15 +112,15 @@ def execute(job: Job) -> Summary:
     """Train one run, from its checkpoint if it has one, and store it, whatever comes of it."""
     run_id = job.spec.run_id
     try:
-        claim = Claims(job.results).take(run_id)
-        if claim is None:
+        lease = Leases(job.results).take(run_id)
+        if lease is None:
             return Summary(run_id, CLAIMED, "another caller trains it", None, None, 0.0)
-        with claim:
-            # it may have been settled between the plan and the claim
-            return recorded_by_another(job.results, run_id, job.known) or _Run(job, claim).execute()
+        with lease:
+            # it may have been settled between the plan and the lease
+            return recorded_by_another(job.results, run_id, job.known) or _Run(job, lease).execute()
     except NotStartedError as error:
         return Summary(run_id, NOT_STARTED, str(error), None, None, 0.0)
-    except ClaimLostError as error:
+    except LeaseLostError as error:
         return Summary(run_id, CLAIMED, str(error), None, None, 0.0)
     except StoreError as error:
         return Summary(run_id, UNSTORED, str(error), None, None, 0.0)
@@ -151,7 +151,7 @@ class _Run:
     """One run while it is trained."""
 
     job: Job
-    claim: Claim
+    lease: Lease
     started: float = field(default_factory=time.perf_counter)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -164,13 +164,13 @@ class _Run:
         store.require_writable()
         store.remove_leftovers(job.spec.run_id)
         device = prepare_process(job.device, job.gpus, job.parent_pid)
-        watch = Watch(progress, job.invocation, job.parent_pid, self.claim, job.spec)
+        watch = Watch(progress, job.invocation, job.parent_pid, self.lease, job.spec)
         try:
             outcome = self._outcome(watch, device)
         finally:
             progress.remove(job.spec.run_id)
         row = self._row(outcome)
-        with self.claim.guard():
+        with self.lease.guard():
             kept = store.write(row, [{"run_id": job.spec.run_id, **epoch} for epoch in self.epochs])
         if self.checkpoints and outcome["status"] in (DONE, DIVERGED):
             self.checkpoints.remove()
@@ -199,7 +199,7 @@ class _Run:
 
         try:
             return self._train(watch, device)
-        except ClaimLostError:
+        except LeaseLostError:
             raise
         except PausedError as error:
             best = min((epoch["valid_ppl"] for epoch in self.epochs), default=None)

@@ -1,13 +1,13 @@
-"""Claims on runs: a small file each in the results folder, so that several invocations share the work.
+"""Leases on runs: a small file each in the results folder, so that several invocations share the work.
 
-Who holds the claim on a run may train it and store its result, nobody else. A claim holds for as long as its owner
-lives: on this machine the process itself is looked for, on another what counts is how long ago it touched its claim.
+Who holds the lease on a run may train it and store its result, nobody else. A lease holds for as long as its owner
+lives: on this machine the process itself is looked for, on another what counts is how long ago it touched its lease.
 
-Claims are judged and changed only under the lock of their folder. It is an ``flock``, gone with its process. A file
+Leases are judged and changed only under the lock of their folder. It is an ``flock``, gone with its process. A file
 system without it gets the lock file of :class:`filelock.SoftFileLock`, which is there for as long as it is held: one
 that a killed process of another machine left is for the user to delete, as the message says. A file system that grants
 an ``flock`` to each node apart (Lustre's ``localflock``, some of FUSE) lets two nodes take a run in the same instant:
-both train, and the one whose claim was written over notices, at the latest when it would store.
+both train, and the one whose lease was written over notices, at the latest when it would store.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _TICK = 0.01  # of the clock by which Linux dates processes, seconds
 
 
-class ClaimLostError(Exception):
-    """The claim on a run is not ours any more: this process had been silent too long, or the file was deleted."""
+class LeaseLostError(Exception):
+    """The lease on a run is not ours any more: this process had been silent too long, or the file was deleted."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a claim.
+    """Who holds a lease.
 
     Attributes:
         where: what a process number is unique in: host name, boot and process namespace.
         host: its readable name.
-        pid: the process; 0 where the claim cannot be read.
+        pid: the process; 0 where the lease cannot be read.
         started: when the process began, in seconds; since boot on Linux, where the time of day may be set.
-        token: of this claim alone.
+        token: of this lease alone.
     """
 
     where: str
@@ -78,23 +78,23 @@ _OWNER = TypeAdapter(Owner)
 _UNKNOWN = Owner(where="", host="", pid=0, started=0.0, token="")
 
 
-class Claims:
-    """``results/claims``: a file for each claimed run, and the folder's lock.
+class Leases:
+    """``results/claims``: a file for each leased run, and the folder's lock.
 
     Args:
-        results: the results folder; the folder of claims is made when first needed.
+        results: the results folder; the folder of leases is made when first needed.
     """
 
     def __init__(self, results: Path) -> None:
-        self.folder = results / "claims"
+        self.folder = results / "claims"  # older than the word lease; callers of any version share it
 
-    def take(self, run_id: str) -> Claim | None:
-        """Claim a run, if need be from an owner that is dead or has been silent too long.
+    def take(self, run_id: str) -> Lease | None:
+        """Lease a run, if need be from an owner that is dead or has been silent too long.
 
         Whoever held it before may have stored its result: look there again before training.
 
         Returns:
-            The claim; ``None`` if a live owner has it, be it this process.
+            The lease; ``None`` if a live owner has it, be it this process.
 
         Raises:
             StoreError: the folder cannot be written, or its lock is not to be had; nothing half-written is left.
@@ -105,10 +105,10 @@ class Claims:
                 return None
             remove_leftovers(path)
             write_text(path, _OWNER.dump_json(owner).decode())
-        return Claim(run_id, owner, path)
+        return Lease(run_id, owner, path)
 
     def holder(self, run_id: str) -> Owner | None:
-        """The live owner of a run; ``None`` if it is free, its owner dead, or the claim out of reach.
+        """The live owner of a run; ``None`` if it is free, its owner dead, or the lease out of reach.
 
         Takes no lock and leaves nothing behind. Where the folder cannot be written, the silence of another machine is
         measured by this machine's clock, for want of the file server's.
@@ -126,11 +126,11 @@ class Claims:
         return self.folder / f"{run_id}.json"
 
 
-class Claim:
-    """A run that is ours until the block ends; made by :meth:`Claims.take`.
+class Lease:
+    """A run that is ours until the block ends; made by :meth:`Leases.take`.
 
     A thread touches the file every :data:`BEAT_SECONDS`. What goes wrong there, say on a network, is tried again with
-    the next beat. A claim whose file is missing is lost: since it was deleted, another may have claimed the run,
+    the next beat. A lease whose file is missing is lost: since it was deleted, another may have taken the run,
     trained it and left.
 
     Attributes:
@@ -141,7 +141,7 @@ class Claim:
     def __init__(self, run_id: str, owner: Owner, path: Path) -> None:
         self.run_id, self.owner, self._path = run_id, owner, path
         self._lost, self._ended = threading.Event(), threading.Event()
-        threading.Thread(target=self._beat, name=f"claim on {run_id}", daemon=True).start()
+        threading.Thread(target=self._beat, name=f"lease on {run_id}", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -153,11 +153,11 @@ class Claim:
 
     @property
     def lost(self) -> bool:
-        """Whether the claim turned out to be another's; at most a beat old, and cheap enough for every step."""
+        """Whether the lease turned out to be another's; at most a beat old, and cheap enough for every step."""
         return self._lost.is_set()
 
     def release(self) -> None:
-        """Remove the claim if it is still ours; again and again if you like.
+        """Remove the lease if it is still ours; again and again if you like.
 
         One that cannot be removed is no error, what it was for being done: it ends with this process, for other
         machines by its silence.
@@ -174,14 +174,14 @@ class Claim:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Hold the folder's lock, with the claim ours: nobody can take it over before the block has ended.
+        """Hold the folder's lock, with the lease ours: nobody can take it over before the block has ended.
 
-        For writing a result and nothing else: everybody waits meanwhile, and claims taken or released inside by the
+        For writing a result and nothing else: everybody waits meanwhile, and leases taken or released inside by the
         same thread wait in vain.
 
         Raises:
-            ClaimLostError: the claim is another's, or its file gone; :attr:`lost` is true from then on.
-            StoreError: the lock is not to be had, or the claim cannot be read.
+            LeaseLostError: the lease is another's, or its file gone; :attr:`lost` is true from then on.
+            StoreError: the lock is not to be had, or the lease cannot be read.
         """
         with _locked(self._path.parent):
             with _explained(self._path):
@@ -194,9 +194,9 @@ class Claim:
             return
         self._lost.set()
         if owner is None:
-            raise ClaimLostError(f"run {self.run_id}: its claim, {self._path}, is gone")
-        raise ClaimLostError(
-            f"run {self.run_id}: its claim was taken over by {owner}, after this process had been silent too long"
+            raise LeaseLostError(f"run {self.run_id}: its lease, {self._path}, is gone")
+        raise LeaseLostError(
+            f"run {self.run_id}: its lease was taken over by {owner}, after this process had been silent too long"
         )
 
     def _is_ours(self) -> bool:
@@ -204,7 +204,7 @@ class Claim:
         return owner is not None and owner.token == self.owner.token
 
     def _beat(self) -> None:
-        # without the lock: should the claim change hands after the look, the touch makes the new one at most a beat
+        # without the lock: should the lease change hands after the look, the touch makes the new one at most a beat
         # younger than it is
         while not self._ended.wait(BEAT_SECONDS):
             with suppress(OSError):
@@ -227,7 +227,7 @@ def _locked(folder: Path) -> Iterator[None]:
             f"delete the file"
         ) from None
     except OSError as error:
-        raise StoreError(f"{folder}: runs cannot be claimed there ({error.strerror or error})") from None
+        raise StoreError(f"{folder}: runs cannot be leased there ({error.strerror or error})") from None
     try:
         yield
     finally:
@@ -256,7 +256,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: the run cannot be claimed ({error.strerror or error})") from None
+        raise StoreError(f"{path}: the run cannot be leased ({error.strerror or error})") from None
 
 
 def _seen_holder(path: Path, now: Callable[[], float]) -> Owner | None:
@@ -267,14 +267,14 @@ def _seen_holder(path: Path, now: Callable[[], float]) -> Owner | None:
 
 
 def _live_holder(path: Path, now: Callable[[], float]) -> Owner | None:
-    """Who holds a claim and lives.
+    """Who holds a lease and lives.
 
     Args:
-        path: of the claim.
+        path: of the lease.
         now: by the clock that dates the files.
 
     Raises:
-        OSError: the claim is there and cannot be read.
+        OSError: the lease is there and cannot be read.
     """
     try:
         file = path.open("rb")

@@ -10,7 +10,7 @@ from ablations.execution.worker import Job, Summary
 
 
 class WorkerDiedError(Exception):
-    """A process that trained runs is gone; which, is for the claims to tell.
+    """A process that trained runs is gone; which, is for the leases to tell.
 
     Args:
         cause: what is known, such as ``signal 9; out of memory?``.

@@ -21,7 +21,7 @@ from ablations.cli.status import print_status, seconds_remaining, standings, tot
 from ablations.execution.worker import checkpoint_folder
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection, select
-from ablations.storage.leases import Claims
+from ablations.storage.leases import Leases
 from ablations.storage.progress import Progress, ProgressFolder
 from ablations.storage.store import Store
 from tests.ablations.conftest import command, environment
@@ -73,9 +73,9 @@ def test_each_way_to_stand_is_told_apart(tmp_path: Path, selection: Selection, p
     saved.mkdir(parents=True)
     (saved / "checkpoint-000000001.safetensors").touch()
     ProgressFolder(store.root).update(Progress(plan[6].run_id, 1, "host", 5, epoch=1, seconds=2.0))  # nobody's
-    claim = Claims(store.root).take(plan[7].run_id)
-    assert claim is not None
-    with claim:
+    lease = Leases(store.root).take(plan[7].run_id)
+    assert lease is not None
+    with lease:
         now = Progress(
             plan[7].run_id, os.getpid(), "host", 5, epoch=2, share=0.5, valid_ppl=11.5, seconds=5.0, tokens=500
         )
@@ -85,7 +85,7 @@ def test_each_way_to_stand_is_told_apart(tmp_path: Path, selection: Selection, p
     assert [standing.status for standing in found] == [
         "done", "failed", "paused", "diverged", "damaged", "paused", "missing", "running", "missing",
     ]  # fmt: skip
-    assert found[7].detail == f"train, 100 tokens/s, 0:05 left, process {os.getpid()} on {claim.owner.host}"
+    assert found[7].detail == f"train, 100 tokens/s, 0:05 left, process {os.getpid()} on {lease.owner.host}"
     assert found[5].detail == "interrupted; its checkpoint is there"
     for part in (
         "2/5",
@@ -114,10 +114,10 @@ def test_what_remains_is_estimated_from_what_is_known(tmp_path: Path, plan: list
 
 
 def test_a_foreign_owner_is_shown_by_its_host(tmp_path: Path, plan: list[RunSpec]) -> None:
-    claim = Claims(tmp_path).take(plan[0].run_id)
-    assert claim is not None
+    lease = Leases(tmp_path).take(plan[0].run_id)
+    assert lease is not None
     path = tmp_path / "claims" / f"{plan[0].run_id}.json"
-    owner = dataclasses.asdict(claim.owner) | {"where": "elsewhere", "host": "node7"}
+    owner = dataclasses.asdict(lease.owner) | {"where": "elsewhere", "host": "node7"}
     path.write_text(json.dumps(owner), encoding="utf-8")
     assert standings(plan, Store(tmp_path))[0].detail == f"starting, process {os.getpid()} on node7"
     old = time.time() - 120

@@ -25,7 +25,7 @@ import torch
 from ablations.execution.watch import Watch
 from ablations.execution.worker import Job, Summary, checkpoint_folder, execute
 from ablations.experiment.selection import select
-from ablations.storage.leases import Claims
+from ablations.storage.leases import Leases
 from ablations.storage.provenance import collect_provenance
 from ablations.storage.store import Store
 from awd.checkpoint import Interval, read_checkpoint
@@ -120,7 +120,7 @@ def test_a_paused_run_says_how_far_it_is_and_goes_on(paused: Job, undisturbed: p
     epochs = Store(paused.results).epochs([paused.spec.run_id])
     assert len(epochs) == here["epochs"] >= 3
     assert here["valid_ppl"] == epochs["valid_ppl"].min()
-    assert not Claims(paused.results).live()
+    assert not Leases(paused.results).live()
     assert not running(paused.results, epochs=0)
     assert execute(paused).status == "done"
     assert_equal_to_the_bit(paused.results, undisturbed)
@@ -135,9 +135,9 @@ def test_asked_before_its_first_step_it_does_not_start(paused: Job) -> None:
 
 
 def test_another_caller_has_it_or_has_settled_it(paused: Job) -> None:
-    claim = Claims(paused.results).take(paused.spec.run_id)
-    assert claim is not None
-    with claim:
+    lease = Leases(paused.results).take(paused.spec.run_id)
+    assert lease is not None
+    with lease:
         assert execute(paused).status == "claimed"
     assert not execute(paused).by_another
     stamps = {path: path.stat().st_mtime_ns for path in paused.results.rglob("*.parquet")}
@@ -301,7 +301,7 @@ def test_however_runs_are_asked_to_stop_none_is_trained_twice(results: Path) -> 
 @posix
 def test_what_a_killed_caller_had_claimed_goes_to_another(results: Path) -> None:
     sweeps = [call(results, "--jobs", 1) for _ in range(2)]
-    wait_for(lambda: len(Claims(results).live()) == 2)
+    wait_for(lambda: len(Leases(results).live()) == 2)
     sweeps[0].kill_all()  # as a reboot would: workers, too
     code, errors = sweeps[1].end()
     assert code == 0, errors
