@@ -10,8 +10,7 @@ import torch
 
 from ablations.audit.cell import Cell
 from ablations.audit.checks import averaging, dropout, evaluation, penalties, size, steps, weights, windows
-from ablations.audit.probes import reference as plain
-from ablations.audit.probes import shortened as cuts
+from ablations.audit.probes import reference, shortened
 from ablations.audit.probes.forward_probe import Observer
 from ablations.audit.probes.step_probe import Walk
 from awd.config import Config
@@ -83,9 +82,9 @@ def audit_config(config: Config, corpus: Encoded, engine: Engine = PLAIN, seed: 
         DivergedError: no learning rate keeps the loss finite.
     """
     embedding, *layers = size.widths(config.model)
-    parameters = plain.parameter_count(len(corpus.words), embedding, layers, config.model.tie_weights)
+    parameters = reference.parameter_count(len(corpus.words), embedding, layers, config.model.tie_weights)
     with _undisturbed(seed):
-        observer = Observer(*cuts.dropping(config, corpus, parameters), seed, engine)
+        observer = Observer(*shortened.dropping(config, corpus, parameters), seed, engine)
         observer.run()
         acting = _acting_cells(observer, config, len(corpus.words), seed)
         walk, note = _walk(config, corpus, parameters, seed, engine)
@@ -126,8 +125,8 @@ def _after_evaluation(observer: Observer, config: Config, before: Sequence[Cell]
 def _walk(config: Config, corpus: Encoded, parameters: int, seed: int, engine: Engine) -> tuple[Walk, str]:
     """The run of steps, at the configured rate or, where that diverges, at a tamer one; and a note that says so."""
     for rate in (None, *_TAMER_RATES):
-        short, text = cuts.stepping(config, corpus, parameters, rate)
-        walk = Walk(short, text, seed, engine, cuts.script(short.optimizer.nonmonotone_interval))
+        short, text = shortened.stepping(config, corpus, parameters, rate)
+        walk = Walk(short, text, seed, engine, shortened.script(short.optimizer.nonmonotone_interval))
         try:
             walk.run()
         except DivergedError:

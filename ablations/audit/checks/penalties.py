@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ablations.audit.cell import Cell, Finding, close
-from ablations.audit.probes import reference as plain
+from ablations.audit.probes import reference
 from ablations.audit.probes.forward_probe import Window
 from awd.config import RegularizationConfig
 from awd.engine import Precision
@@ -89,7 +89,7 @@ def fit(windows: Sequence[Window]) -> dict[str, tuple[float, float]]:
     penalties = []
     for window in windows:
         shown = window.seen.shown
-        found = plain.penalty_gradients(window.seen.raw, window.seen.output_factors)
+        found = reference.penalty_gradients(window.seen.raw, window.seen.output_factors)
         rest = window.gradients.get("total", window.gradients["reported"]) - window.gradients["reported"]
         penalties.append(rest[shown])
         for name in ("AR", "TAR", "AR, undropped", "TAR, dropped"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ablations.audit.cell import Cell, Finding, yes_or_no
-from ablations.audit.probes import reference as plain
+from ablations.audit.probes import reference
 from ablations.audit.probes.forward_probe import Observer
 from awd.config import ModelConfig
 
@@ -22,7 +22,7 @@ def size_cell(observer: Observer, config: ModelConfig, vocabulary: int) -> Cell:
     measured = [seen.layers[0].inputs.shape[-1], *(layer.outputs.shape[-1] for layer in seen.layers)]
     tied = model.decoder.weight is model.embedding.weight
     count = sum(parameter.numel() for parameter in model.parameters())
-    due = plain.parameter_count(vocabulary, embedding, layers, config.tie_weights)
+    due = reference.parameter_count(vocabulary, embedding, layers, config.tie_weights)
     return Cell(
         "width",
         (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ablations.audit.probes import reference as plain
+from ablations.audit.probes import reference
 from awd import evaluation
 from awd import trainer as trainer_module
 from awd.config import Config
@@ -147,7 +147,7 @@ class Observer:
         self._arrived: dict[str, Tensor] = {}
         self._pass = Pass(torch.empty(0), torch.empty(0))
         self.trainer: Trainer = trainer_module.Trainer(config, corpus, seed, engine=engine, on_epoch=self._epoch_ended)
-        self.text = plain.layout(corpus.train, config.training.batch_size)
+        self.text = reference.layout(corpus.train, config.training.batch_size)
 
     def run(self) -> None:
         """Train, with hooks that are gone afterwards."""
@@ -201,7 +201,7 @@ class Observer:
         seen = self._pass
         end = self.position + len(seen.tokens)
         text = [self.text[self.position : end], self.text[self.position + 1 : end + 1]]
-        own, gradient = plain.cross_entropy(self.trainer.model, seen.raw, seen.output_factors, targets)
+        own, gradient = reference.cross_entropy(self.trainer.model, seen.raw, seen.output_factors, targets)
         (reported,) = torch.autograd.grad(loss.cross_entropy, output.raw, retain_graph=True)
         gradients = {"own": gradient, "reported": reported.double()}
         # from here on: the gradient of whatever the trainer chooses to differentiate
@@ -251,7 +251,7 @@ class Observer:
             zero = found[index].zero if found else None
             if found:
                 matrix = matrix / keep if zero is None else torch.where(zero, 0.0, matrix / keep)
-            expected = plain.lstm(layer, matrix, call.inputs, call.hidden, call.cell)
+            expected = reference.lstm(layer, matrix, call.inputs, call.hidden, call.cell)
             self.kernel_errors[phase].append((call.outputs - expected).abs().max().item())
 
     def _nudged(self, model: nn.Module, window: Window) -> Nudge:
@@ -303,7 +303,7 @@ class Observer:
         last = self.evaluations[-1]
         self._compare_kernels(last.model, last.seen, None, "evaluation")
         text = self.trainer.epoch_data
-        self.valid_losses.append((record.valid_ppl, evaluation.perplexity(plain.undropped_loss(last.model, text))))
+        self.valid_losses.append((record.valid_ppl, evaluation.perplexity(reference.undropped_loss(last.model, text))))
         first, second = (evaluation.evaluate(self.trainer.model, text) for _ in range(2))
         self.repeats.append((first, second))
         self.epoch, self.position = self.epoch + 1, 0

@@ -9,8 +9,7 @@ import torch
 
 from ablations.audit.cell import Cell, Finding, close, share, tolerance, yes_or_no
 from ablations.audit.checks.windows import below_or_at
-from ablations.audit.probes import reference as plain
-from ablations.audit.probes import shortened as cuts
+from ablations.audit.probes import reference, shortened
 from awd.config import WindowConfig
 
 
@@ -37,8 +36,8 @@ def test_what_is_not_a_number_is_a_contradiction() -> None:
 
 def test_the_criterion_fires_on_the_script_where_its_reading_says() -> None:
     for interval in range(12):
-        script = cuts.script(interval)
-        right = plain.Schedule("nt-asgd", 1.0, interval, math.inf, 0.0, 0.0)
+        script = shortened.script(interval)
+        right = reference.Schedule("nt-asgd", 1.0, interval, math.inf, 0.0, 0.0)
         assert [right.check(value) for value in script].index(True) + 1 == interval + 4
         if interval:  # v[-0:] is all of v
             last = [len(v) > interval and value > min(v[-interval:]) for value, v in _growing(script)]
@@ -52,11 +51,11 @@ def _growing(script: list[float]) -> list[tuple[float, list[float]]]:
 
 
 def test_schedules() -> None:
-    asgd = plain.Schedule("asgd", 2.0, 5, 1, 0.5, 1.0)
+    asgd = reference.Schedule("asgd", 2.0, 5, 1, 0.5, 1.0)
     assert asgd.next_rate(0.5) == 1.0
     assert [asgd.step() for _ in range(3)] == [False, True, True]
     assert asgd.next_rate(1.0) == pytest.approx(2.0 / (1 + 0.5 * 2.0 * 2))
-    halving = plain.Schedule("sgd-halving", 8.0, 0, math.inf, 0.0, 0.0)
+    halving = reference.Schedule("sgd-halving", 8.0, 0, math.inf, 0.0, 0.0)
     assert [halving.check(value) for value in (3.0, 4.0, 2.0, 5.0)] == [False, True, False, True]
     assert halving.rate == 2.0
 
@@ -68,13 +67,13 @@ def test_the_plain_lstm_is_torchs() -> None:
         layer.register_parameter(name.removesuffix("_l0"), parameter)
     inputs, hidden, cell = torch.randn(5, 2, 3), torch.randn(2, 4), torch.randn(2, 4)
     expected, _ = kernel(inputs, (hidden[None], cell[None]))
-    found = plain.lstm(layer, layer.weight_hh, inputs, hidden, cell)
+    found = reference.lstm(layer, layer.weight_hh, inputs, hidden, cell)
     torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_parameters_of_the_papers_models() -> None:
-    assert plain.parameter_count(10_000, 400, [1150, 1150, 400], tied=True) == 24_221_600
-    assert plain.parameter_count(10_000, 1150, [1150, 1150, 1150], tied=True) == 43_277_600
+    assert reference.parameter_count(10_000, 400, [1150, 1150, 400], tied=True) == 24_221_600
+    assert reference.parameter_count(10_000, 1150, [1150, 1150, 1150], tied=True) == 43_277_600
 
 
 def test_the_distribution_of_lengths() -> None:
