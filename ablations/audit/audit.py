@@ -24,7 +24,7 @@ _TAMER_RATES = (1.0, 1e-3)  # tried where the configured rate diverges: what a s
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AuditOutcome:
     """What came of an audit.
 
     Attributes:
@@ -53,13 +53,13 @@ class Outcome:
         return PASSED if self.ok else f"{FAILED}: {'; '.join(self.contradictions)}"
 
 
-def audit(config: Config, corpus: Encoded, engine: Engine = PLAIN, seed: int = _SEED) -> Outcome:
+def audit(config: Config, corpus: Encoded, engine: Engine = PLAIN, seed: int = _SEED) -> AuditOutcome:
     """Audit a configuration; what breaks the audit fails it, with a message."""
     try:
-        return Outcome(tuple(audit_config(config, corpus, engine, seed)))
+        return AuditOutcome(tuple(audit_config(config, corpus, engine, seed)))
     except Exception as error:  # a fault may take any form, and the other configurations go on
         message = str(error).strip().splitlines()
-        return Outcome(error=f"{type(error).__name__}: {message[0] if message else 'no message'}")
+        return AuditOutcome(error=f"{type(error).__name__}: {message[0] if message else 'no message'}")
 
 
 def audit_config(config: Config, corpus: Encoded, engine: Engine = PLAIN, seed: int = _SEED) -> list[Cell]:

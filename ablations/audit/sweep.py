@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ablations.audit.audit import SKIPPED, Outcome, audit
+from ablations.audit.audit import SKIPPED, AuditOutcome, audit
 from ablations.experiment.plan import RunSpec
 from awd.corpus import load_corpus
 from awd.corpus.text import Text, encode
@@ -25,11 +25,11 @@ def key(spec: RunSpec) -> Key:
     return spec.corpus_sha256, spec.config_json, spec.engine, spec.precision
 
 
-def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, Outcome]:
+def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, AuditOutcome]:
     """Audit each distinct configuration once, with a bar if the console is a terminal."""
     distinct = {key(spec): spec for spec in specs}
     texts: dict[str, Text] = {}
-    outcomes: dict[Key, Outcome] = {}
+    outcomes: dict[Key, AuditOutcome] = {}
     columns = (TextColumn("audit"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("audit", total=len(distinct))
@@ -39,17 +39,17 @@ def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Consol
     return outcomes
 
 
-def _audited(spec: RunSpec, data_dir: Path | None, texts: dict[str, Text]) -> Outcome:
+def _audited(spec: RunSpec, data_dir: Path | None, texts: dict[str, Text]) -> AuditOutcome:
     try:
         if spec.source not in texts:
             texts[spec.source] = load_corpus(spec.source, data_dir=data_dir, download=False)
         corpus = encode(texts[spec.source], spec.config.corpus)
     except Exception as error:  # what is wrong with a corpus fails its runs, not the sweep
-        return Outcome(error=str(error))
+        return AuditOutcome(error=str(error))
     return audit(spec.config, corpus, make_engine(spec.engine, spec.precision, "cpu"))
 
 
-def audit_before_training(specs: Sequence[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, Outcome]:
+def audit_before_training(specs: Sequence[RunSpec], data_dir: Path | None, console: Console) -> dict[Key, AuditOutcome]:
     """Audit what is left to train and say in a line how it went, with one more for each contradiction."""
     if not specs:
         return {}

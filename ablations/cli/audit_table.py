@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ablations.audit.audit import Outcome
+from ablations.audit.audit import AuditOutcome
 from ablations.audit.cell import Cell
 
 _ACROSS = 9  # configurations in a table 100 columns wide
 
 
-def print_audits(title: str, audits: Sequence[tuple[str, Outcome]], console: Console) -> None:
+def print_audits(title: str, audits: Sequence[tuple[str, AuditOutcome]], console: Console) -> None:
     """Print the audits of named configurations, one in detail or several side by side, and every contradiction."""
     measured = [(name, outcome) for name, outcome in audits if outcome.cells]
     if len(audits) == 1:
@@ -33,7 +33,7 @@ def print_audits(title: str, audits: Sequence[tuple[str, Outcome]], console: Con
     console.print(f"{len(audits)} configuration{'s' if len(audits) > 1 else ''} audited: {verdict}", highlight=False)
 
 
-def _side_by_side(title: str, audits: Sequence[tuple[str, Outcome]]) -> Table:
+def _side_by_side(title: str, audits: Sequence[tuple[str, AuditOutcome]]) -> Table:
     table = _table(title)
     table.add_column("measured\nexpected", no_wrap=True)
     for name, _ in audits:

@@ -42,7 +42,7 @@ def print_plan(
         InputError: a run does not fit into memory.
     """
     from ablations.execution.estimate import estimate
-    from ablations.execution.runner import Options, remaining
+    from ablations.execution.runner import RunOptions, remaining
 
     plan = selection.plan(selection.corpora())
     statuses, taken = store.statuses(), sizes(plan, selection)
@@ -62,7 +62,7 @@ def print_plan(
     console.print(table)
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
     seconds = [expected.seconds for expected in estimates.values()]
-    needed = f"at most {tokens:,} tokens{_needed_hours(seconds, jobs or Options(None, device).at_once)}"
+    needed = f"at most {tokens:,} tokens{_needed_hours(seconds, jobs or RunOptions(None, device).at_once)}"
     line = f"{len(plan)} runs, {len(left)} to train: {needed}. Dry run: nothing was written."
     console.print(line, soft_wrap=True)
 

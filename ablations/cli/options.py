@@ -10,7 +10,7 @@ import typer
 from awd.errors import InputError
 
 if TYPE_CHECKING:
-    from ablations.execution.runner import Options
+    from ablations.execution.runner import RunOptions
     from ablations.experiment.selection import Selection
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
@@ -87,20 +87,20 @@ def make_options(
     checkpoint_every: str,
     time_limit: str | None,
     **given: Any,
-) -> Options:
+) -> RunOptions:
     """How to run, from the command line's words; ``given`` goes through as it is.
 
     Raises:
         InputError: an option that cannot be, or two that contradict each other.
     """
     from ablations.execution.gpus import parse_gpus
-    from ablations.execution.runner import Options
+    from ablations.execution.runner import RunOptions
     from ablations.storage.invocation import parse_duration, parse_interval
     from awd.device import resolve_device
 
     if gpus is not None and selection.device != "auto":
         raise InputError(f"--gpus {gpus} and --device {selection.device}: one of the two")
-    return Options(
+    return RunOptions(
         jobs=jobs,
         device=resolve_device(selection.device),
         data_dir=selection.data_dir,

@@ -11,7 +11,7 @@ from ablations.cli.console import say, stderr, stdout
 
 if TYPE_CHECKING:
     from ablations.analysis.data import ReportData
-    from ablations.execution.runner import Options
+    from ablations.execution.runner import RunOptions
     from ablations.experiment.selection import Selection
     from ablations.storage.store import Store
 
@@ -20,7 +20,7 @@ BY_SIGNAL = {"Ctrl-C": INTERRUPTED, "SIGTERM": TERMINATED}  # by the reason that
 
 
 def run_and_report(
-    selection: Selection, options: Options, results: Path, reports: Path | None, reference: Path
+    selection: Selection, options: RunOptions, results: Path, reports: Path | None, reference: Path
 ) -> None:
     """Train what is missing, then render and print the report of what is done, unless ``reports`` is ``None``.
 
@@ -56,7 +56,7 @@ def open_store(results: Path) -> Store:
     return Store(results)
 
 
-def train(selection: Selection, options: Options, results: Path) -> tuple[set[str], str | None]:
+def train(selection: Selection, options: RunOptions, results: Path) -> tuple[set[str], str | None]:
     """Train what is missing; returns the statuses there are in the end, and why it stopped early, if it did."""
     from ablations.execution.runner import run_plan
 

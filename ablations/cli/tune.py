@@ -67,7 +67,7 @@ def tune(
     from ablations.experiment.selection import dataset_name
     from ablations.storage.invocation import parse_duration
     from ablations.tuning.search import load_search
-    from ablations.tuning.tune import Options
+    from ablations.tuning.tune import TuneOptions
     from ablations.tuning.tune import tune as run
     from awd.device import resolve_device
 
@@ -75,7 +75,7 @@ def tune(
     selection = make_selection(suite, profile, [dataset], None, None, settings, data_dir, engine, precision, device)
     selection = selection.only_baseline().resolved()
     (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
-    options = Options(
+    options = TuneOptions(
         folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
         trials=trials or the_search.trials,
         jobs=jobs or joblib.cpu_count(),

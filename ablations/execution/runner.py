@@ -37,7 +37,7 @@ _LOOK_SECONDS = 1.0  # between looks whether another caller is done with a run
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How a plan is run; nothing here changes a result.
 
     Attributes:
@@ -80,7 +80,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """What an invocation did.
 
     Attributes:
@@ -103,7 +103,7 @@ def remaining(plan: Sequence[RunSpec], store: Store, *, force: bool, retry_faile
     return [spec for spec in unique_runs(plan) if spec.run_id not in settled]
 
 
-def run_plan(plan: Sequence[RunSpec], store: Store, options: Options, console: Console) -> Outcome:
+def run_plan(plan: Sequence[RunSpec], store: Store, options: RunOptions, console: Console) -> SweepOutcome:
     """Train the remaining runs of a plan; one that fails never stops the others.
 
     Raises:
@@ -114,7 +114,7 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: Options, console: C
     store.require_writable()
     specs = remaining(plan, store, force=options.force, retry_failed=options.retry_failed)
     if not specs:
-        return Outcome([], None)
+        return SweepOutcome([], None)
     backend = make_backend(options.backend, options.at_once, options.scheduler, options.gpus_per_run)
     invocation = Invocation(store.root, lambda line: console.print(line, markup=False, highlight=False))
     jobs, contradicted = _audited_jobs(specs, store, options, backend, invocation, console)
@@ -128,13 +128,13 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: Options, console: C
         for summary in chain(refused, sweep.summaries()):
             summaries.append(summary)
             display.run_ended(by_id[summary.run_id].spec, summary)
-    return Outcome(summaries, invocation.reason)
+    return SweepOutcome(summaries, invocation.reason)
 
 
 def _audited_jobs(
     specs: Sequence[RunSpec],
     store: Store,
-    options: Options,
+    options: RunOptions,
     backend: Backend,
     invocation: Invocation,
     console: Console,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options:
+class TuneOptions:
     """How to tune.
 
     Attributes:
@@ -59,7 +59,7 @@ class Options:
     start_from: Path | None = None
 
 
-def tune(spec: RunSpec, search: Search, options: Options, console: Console) -> str | None:
+def tune(spec: RunSpec, search: Search, options: TuneOptions, console: Console) -> str | None:
     """Try settings of a run until there are enough; what is there already counts.
 
     Args:
@@ -111,7 +111,7 @@ def settings_of(spec: RunSpec, search: Search) -> dict[str, Value]:
 class _Tuning:
     """One call."""
 
-    def __init__(self, spec: RunSpec, search: Search, options: Options, console: Console) -> None:
+    def __init__(self, spec: RunSpec, search: Search, options: TuneOptions, console: Console) -> None:
         self.spec, self.search, self.options, self.console = spec, search, options, console
         self.study: optuna.Study = open_study(options.folder, search)
         identity = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ablations.audit.cell import Cell, Finding, close, share, yes_or_no
-from ablations.audit.probes.forward_probe import Pass, Window
+from ablations.audit.probes.forward_probe import ForwardTrace, WindowTrace
 from awd.config import RegularizationConfig
 
 EMBEDDING, INPUT, HIDDEN, OUTPUT = "embed drop", "input drop", "hidden drop", "output drop"
@@ -66,7 +66,7 @@ class Words:
     fates: dict[int, set[bool]]
 
 
-def words(seen: Pass, strengths: RegularizationConfig) -> Words:
+def words(seen: ForwardTrace, strengths: RegularizationConfig) -> Words:
     """Tell dropped words from dropped input units.
 
     A column that is zero throughout may have lost all its words or all its units. Which of the two is decided by the
@@ -86,14 +86,14 @@ def words(seen: Pass, strengths: RegularizationConfig) -> Words:
     return Words(both, Factors(both.values, both.visible & shown[:, :, None]), fates)
 
 
-def _odds(seen: Pass, strengths: RegularizationConfig) -> tuple[Tensor, Tensor]:
+def _odds(seen: ForwardTrace, strengths: RegularizationConfig) -> tuple[Tensor, Tensor]:
     """Chances that a column loses all its words, and all its units."""
     distinct = torch.tensor([len(column.unique()) for column in seen.tokens.t()], dtype=torch.float64)
     no_words = torch.full_like(distinct, strengths.embedding_dropout) ** distinct
     return no_words, torch.full_like(distinct, strengths.input_dropout ** seen.embedded.shape[-1])
 
 
-def embedding_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+def embedding_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
     """Whole words, a share of the vocabulary a minibatch, at every occurrence alike."""
     p, other = strengths.embedding_dropout, strengths.input_dropout
     found = [words(window.seen, strengths) for window in windows]
@@ -114,7 +114,7 @@ def embedding_cell(windows: Sequence[Window], strengths: RegularizationConfig) -
     return Cell(EMBEDDING, tuple(findings))
 
 
-def input_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+def input_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
     """Locked dropout on the embedded input."""
     p, other = strengths.input_dropout, strengths.embedding_dropout
     found = [words(window.seen, strengths) for window in windows]
@@ -137,7 +137,7 @@ def _scale_with(what: str, found: Sequence[Factors], p: float, other: float) -> 
     return replace(finding, ok=finding.ok or (lacks(other) and not lacks(p)))
 
 
-def hidden_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+def hidden_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
     """Locked dropout between layers, boundary by boundary."""
     p = strengths.hidden_dropout
     boundaries = len(windows[0].seen.layers) - 1
@@ -149,20 +149,20 @@ def hidden_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> C
     return Cell(HIDDEN, tuple(findings) or (Finding("layers", "one", "one", ok=True),))
 
 
-def hidden_factors(windows: Sequence[Window], boundary: int) -> list[Factors]:
+def hidden_factors(windows: Sequence[WindowTrace], boundary: int) -> list[Factors]:
     """Dropout between one layer and the next."""
     pairs = [window.seen.layers[boundary : boundary + 2] for window in windows]
     return [factors(before.outputs, after.inputs) for before, after in pairs]
 
 
-def output_cell(windows: Sequence[Window], strengths: RegularizationConfig) -> Cell:
+def output_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
     """Locked dropout on the last layer's output."""
     p = strengths.output_dropout
     found = output_factors(windows)
     return Cell(OUTPUT, (*locked(found, p), _scale(found, p)))
 
 
-def output_factors(windows: Sequence[Window]) -> list[Factors]:
+def output_factors(windows: Sequence[WindowTrace]) -> list[Factors]:
     """Dropout between the last layer and the decoder."""
     return [factors(window.seen.raw, window.seen.dropped) for window in windows]
 

@@ -11,7 +11,7 @@ import torch
 from ablations.audit.cell import Cell, Finding, close, share, yes_or_no
 from ablations.audit.checks import dropout
 from ablations.audit.checks.weights import WEIGHTS, kernel, zero_share
-from ablations.audit.probes.forward_probe import Observer, Pass, Window
+from ablations.audit.probes.forward_probe import ForwardTrace, Observer, WindowTrace
 from awd.config import RegularizationConfig
 
 _PERPLEXITY = 1e-3  # relative, of float32 against the same network in float64
@@ -33,7 +33,7 @@ def evaluation_cell(observer: Observer) -> Cell:
     )
 
 
-def _acting(seen: Pass) -> Iterator[str]:
+def _acting(seen: ForwardTrace) -> Iterator[str]:
     if not torch.equal(seen.embedded, seen.layers[0].inputs):
         yield "input"
     for before, after in zip(seen.layers, seen.layers[1:], strict=False):
@@ -43,7 +43,9 @@ def _acting(seen: Pass) -> Iterator[str]:
         yield "output"
 
 
-def after_evaluation_cell(windows: Sequence[Window], strengths: RegularizationConfig, red: Collection[str]) -> Cell:
+def after_evaluation_cell(
+    windows: Sequence[WindowTrace], strengths: RegularizationConfig, red: Collection[str]
+) -> Cell:
     """Shares dropped in the epoch after an evaluation; a mechanism that is ``red`` without one has its own cell."""
     findings = [replace(finding, ok=finding.ok or name in red) for name, finding in _shares(windows, strengths)]
     wrong = any(not finding.ok for finding in findings)
@@ -51,7 +53,7 @@ def after_evaluation_cell(windows: Sequence[Window], strengths: RegularizationCo
     return Cell("after eval", (summary, *findings))
 
 
-def _shares(windows: Sequence[Window], strengths: RegularizationConfig) -> Iterator[tuple[str, Finding]]:
+def _shares(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Iterator[tuple[str, Finding]]:
     """Mechanism and share dropped, of each place."""
     found = [dropout.words(window.seen, strengths) for window in windows]
     fates = [fate for window in found for fate in window.fates.values()]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ablations.audit.cell import Cell, Finding, close
 from ablations.audit.probes import reference
-from ablations.audit.probes.forward_probe import Window
+from ablations.audit.probes.forward_probe import WindowTrace
 from awd.config import RegularizationConfig
 from awd.engine import Precision
 
@@ -23,7 +23,7 @@ _ULPS = 16 * torch.finfo(torch.float32).eps
 _ERRORS = 6  # standard errors besides
 
 
-def softmax_cell(windows: Sequence[Window], precision: Precision) -> Cell:
+def softmax_cell(windows: Sequence[WindowTrace], precision: Precision) -> Cell:
     """Cross-entropy and its gradient are those of all words' raw vectors: embedding dropout stays in the look-up."""
     off = max(_off(window) for window in windows)
     reported, own = (fmean(getattr(window, name) for window in windows) for name in ("cross_entropy", "own"))
@@ -38,13 +38,13 @@ def softmax_cell(windows: Sequence[Window], precision: Precision) -> Cell:
     )
 
 
-def _off(window: Window) -> float:
+def _off(window: WindowTrace) -> float:
     """Relative difference of the cross-entropy's gradients; where the dropout is not shown, the own one is a guess."""
     reported, own = (window.gradients[name][window.seen.shown] for name in ("reported", "own"))
     return ((reported - own).norm() / own.norm().clamp_min(1e-30)).item()
 
 
-def penalty_cells(windows: Sequence[Window], strengths: RegularizationConfig) -> list[Cell]:
+def penalty_cells(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> list[Cell]:
     """AR and TAR: strengths that explain the gradient beyond the cross-entropy's, value and share of the loss."""
     fitted = fit(windows)
     alpha, beta = strengths.activation_penalty, strengths.temporal_activation_penalty
@@ -78,7 +78,7 @@ def _strength(what: str, fitted: tuple[float, float], expected: float, allowed: 
     return Finding(what, "0", "0", ok=True) if not expected and finding.ok else finding
 
 
-def fit(windows: Sequence[Window]) -> dict[str, tuple[float, float]]:
+def fit(windows: Sequence[WindowTrace]) -> dict[str, tuple[float, float]]:
     """Strength of each penalty and its largest likely error, by least squares on what was differentiated.
 
     The gradient of the total less that of the cross-entropy is a sum of the penalties' gradients, each times its

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ablations.audit.cell import Cell, Finding, share, yes_or_no
-from ablations.audit.probes.forward_probe import Nudge, Observer, Window
+from ablations.audit.probes.forward_probe import Nudge, Observer, WindowTrace
 from awd.engine import Precision
 
 WEIGHTS = "weight drop"
@@ -14,7 +14,7 @@ WEIGHTS = "weight drop"
 _KERNEL = {"fp32": 1e-4, "bf16": 1e-2}
 
 
-def weight_cell(observer: Observer, windows: Sequence[Window]) -> Cell:
+def weight_cell(observer: Observer, windows: Sequence[WindowTrace]) -> Cell:
     """Share of recurrent weights without gradient, layer by layer, and what the kernel made of them."""
     p = observer.config.regularization.weight_dropout
     findings = [zero_share(windows, layer, p) for layer in range(len(windows[0].recurrent))]
@@ -27,7 +27,7 @@ def weight_cell(observer: Observer, windows: Sequence[Window]) -> Cell:
     return Cell(WEIGHTS, tuple(findings))
 
 
-def zero_share(windows: Sequence[Window], layer: int, p: float) -> Finding:
+def zero_share(windows: Sequence[WindowTrace], layer: int, p: float) -> Finding:
     """Share of one recurrent matrix whose gradient is exactly zero, because the kernel never used those weights."""
     what = f"share of layer {layer + 1}'s recurrent weights without gradient"
     found = [window.recurrent[layer] for window in windows]
@@ -57,7 +57,7 @@ def kernel(what: str, errors: Sequence[float], precision: Precision) -> Finding:
     return Finding(what, f"off by {largest:.1g}", f"off by < {allowed:.0e}", largest < allowed)
 
 
-def _drawn_anew(windows: Sequence[Window]) -> bool | None:
+def _drawn_anew(windows: Sequence[WindowTrace]) -> bool | None:
     """Whether some window dropped other weights than the first; ``None`` where chance could hide it."""
     first, *others = [window.recurrent for window in windows]
     seen = 0

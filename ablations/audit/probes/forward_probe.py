@@ -35,7 +35,7 @@ class LayerPass:
 
 
 @dataclass
-class Pass:
+class ForwardTrace:
     """One call of the model.
 
     Attributes:
@@ -75,7 +75,7 @@ class Recurrent:
 
 
 @dataclass
-class Window:
+class WindowTrace:
     """One window trained on.
 
     Attributes:
@@ -89,7 +89,7 @@ class Window:
     """
 
     epoch: int
-    seen: Pass
+    seen: ForwardTrace
     in_order: bool
     cross_entropy: float
     own: float
@@ -118,7 +118,7 @@ class Nudge:
 class Evaluation:
     """One call of a model in evaluation mode: what was seen of it, and the model, which may be an average."""
 
-    seen: Pass
+    seen: ForwardTrace
     model: nn.Module
 
 
@@ -134,7 +134,7 @@ class Observer:
 
     def __init__(self, config: Config, corpus: Encoded, seed: int, engine: Engine) -> None:
         self.config, self.precision = config, engine.precision
-        self.windows: list[Window] = []
+        self.windows: list[WindowTrace] = []
         self.evaluations: list[Evaluation] = []
         self.nudge: Nudge | None = None
         self.kernel_errors: dict[str, list[float]] = {"train": [], "evaluation": []}
@@ -145,7 +145,7 @@ class Observer:
         self._muted = False
         self._call: tuple[Any, ...] = ()
         self._arrived: dict[str, Tensor] = {}
-        self._pass = Pass(torch.empty(0), torch.empty(0))
+        self._pass = ForwardTrace(torch.empty(0), torch.empty(0))
         self.trainer: Trainer = trainer_module.Trainer(config, corpus, seed, engine=engine, on_epoch=self._epoch_ended)
         self.text = reference.layout(corpus.train, config.training.batch_size)
 
@@ -176,7 +176,7 @@ class Observer:
         tokens = inputs[0]
         self._arrived = {}
         self._call = (inputs, named, torch.get_rng_state())
-        self._pass = Pass(tokens, model.get_submodule("embedding").get_parameter("weight").detach()[tokens])
+        self._pass = ForwardTrace(tokens, model.get_submodule("embedding").get_parameter("weight").detach()[tokens])
 
     def _came(self, name: str, parameter: Tensor) -> None:
         """Keep a gradient as it comes from the kernel: before it is clipped, or anything is added to it."""
@@ -207,7 +207,7 @@ class Observer:
         # from here on: the gradient of whatever the trainer chooses to differentiate
         output.raw.register_hook(lambda total: gradients.update(total=total.detach().double()))
         in_order = all(map(torch.equal, text, (seen.tokens, targets)))
-        self.windows.append(Window(self.epoch, seen, in_order, loss.cross_entropy.item(), own, gradients))
+        self.windows.append(WindowTrace(self.epoch, seen, in_order, loss.cross_entropy.item(), own, gradients))
         self.position = end
         return loss
 
@@ -243,7 +243,7 @@ class Observer:
             left, before = _count(zero), left
         return zero
 
-    def _compare_kernels(self, model: nn.Module, seen: Pass, found: list[Recurrent] | None, phase: str) -> None:
+    def _compare_kernels(self, model: nn.Module, seen: ForwardTrace, found: list[Recurrent] | None, phase: str) -> None:
         """How far every layer's outputs are from an LSTM written out, with the weights it should have used."""
         keep = 1 - self.config.regularization.weight_dropout
         for index, layer in enumerate(model.get_submodule("layers").children()):
@@ -254,7 +254,7 @@ class Observer:
             expected = reference.lstm(layer, matrix, call.inputs, call.hidden, call.cell)
             self.kernel_errors[phase].append((call.outputs - expected).abs().max().item())
 
-    def _nudged(self, model: nn.Module, window: Window) -> Nudge:
+    def _nudged(self, model: nn.Module, window: WindowTrace) -> Nudge:
         matrices = [layer.get_parameter("weight_hh") for layer in model.get_submodule("layers").children()]
         hidden = [_hidden(recurrent) for recurrent in window.recurrent]
         before = self._replayed(matrices, [None] * len(matrices))

@@ -91,7 +91,7 @@ class Check:
 
 
 @dataclass
-class Best:
+class BestTrace:
     """The weights judged best so far, and their perplexity."""
 
     value: float = math.inf
@@ -124,7 +124,7 @@ class Walk:
             "finetune": _schedule(config, "asgd", rate, 0),
         }
         self.phase, self.epoch, self.position = TRAIN, 1, 0
-        self.best = Best()
+        self.best = BestTrace()
         self._sum: Weights = {}  # of the iterates to be averaged
         self._largest: dict[str, float] = {}  # weight among them
         self._judged: tuple[Weights, bool, bool] | None = None
@@ -296,7 +296,7 @@ class Walk:
         weights, as_due, raw = self._judged
         self.checks.append(Check(self.phase, self.epoch, self.schedule.averaged, as_due, raw))
         if record.valid_ppl < self.best.value:
-            self.best = Best(record.valid_ppl, weights)
+            self.best = BestTrace(record.valid_ppl, weights)
         self.schedule.check(record.valid_ppl)
         self._judged = None
         self.epoch, self.position = self.epoch + 1, 0
