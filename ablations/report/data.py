@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,6 +15,9 @@ from ablations.store import DONE, Store
 from ablations.suite import Published, Suite
 from ablations.takehome import Claims
 from awd.errors import InputError
+
+if TYPE_CHECKING:
+    from ablations.ladder import Ladder
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class ReportData:
         stale: recorded runs of this profile that are not in the plan (the store's columns).
         settings: the ``--set`` options in force.
         notes: what a reader must know, a sentence each, such as a corpus that is not this machine's.
+        ladder: the same table at several scales, for the page, or ``None``.
     """
 
     suite: Suite
@@ -46,6 +51,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     claims: Claims | None = None
     interval: str = "t"
+    ladder: Ladder | None = None
 
 
 _PLAN_COLUMNS = ["dataset", "variant", "label", "seed", "run_id"]
