@@ -16,6 +16,7 @@ from ablations.ladder import Ladder
 from ablations.report.captions import INTERVAL_TITLES
 from ablations.report.formats import DASH, markdown, one_line, percent
 from ablations.report.frame import dataset_title
+from ablations.report.render import file_name
 from ablations.statistics import BOOTSTRAP, ROUGH
 from ablations.suite import DEFAULT_SUITE
 from ablations.trend import FEWEST_RUNGS
@@ -34,6 +35,7 @@ _CSV_COLUMNS = [
     *("difference", "low", "high", "rungs", "slope"),
 ]
 _DIGITS = 10  # of numbers in the CSV: another processor may differ in the last of sixteen
+_DECIMALS = 12  # of differences of logarithms, which have lost the digits that both share
 
 
 def share_text(share: float) -> str:
@@ -117,7 +119,8 @@ def ladder_markdown(ladder: Ladder) -> str:
 def ladder_csv(ladder: Ladder) -> str:
     """A line a data set, variant and kind of number: ``rung``, ``paper``, ``line``. Differences are in nats.
 
-    Numbers have ten digits, so that the same results give the same bytes on every processor.
+    Numbers have ten digits, differences twelve decimals at most, so that the same results give the same bytes on
+    every processor.
     """
     rows = ladder.rows.assign(place=range(len(ladder.rows)), share=1.0)
     tokens = ladder.rungs[["dataset", "profile", "tokens"]]
@@ -130,6 +133,7 @@ def ladder_csv(ladder: Ladder) -> str:
     # as one list of rows: pandas looks at no column that is all missing in one part
     records = [row for part in parts for row in part.to_dict("records") if not pd.isna(row["difference"])]
     written = pd.DataFrame(records, columns=[*_CSV_COLUMNS, "place"]).sort_values("place", kind="stable")
+    written = written.round(dict.fromkeys(["difference", "low", "high", "slope"], _DECIMALS))
     written = written[_CSV_COLUMNS].astype({"pairs": "Int64", "rungs": "Int64"})
     return written.to_csv(index=False, lineterminator="\n", float_format=f"%.{_DIGITS}g")
 
@@ -167,7 +171,7 @@ def _stacked(heading: str) -> str:
 
 def ladder_folder(ladder: Ladder, reports: Path) -> Path:
     """``reports/ladder``, with the suite's name added where it is not the usual one."""
-    return reports / (NAME if ladder.suite.name == DEFAULT_SUITE else f"{NAME}-{ladder.suite.name}")
+    return reports / (NAME if ladder.suite.name == DEFAULT_SUITE else f"{NAME}-{file_name(ladder.suite.name)}")
 
 
 def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:

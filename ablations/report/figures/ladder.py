@@ -171,7 +171,7 @@ def _key(ladder: Ladder) -> list[Line2D]:
     handles = []
     if own.any():
         ours = Line2D([], [], color=OURS, linewidth=0.8, marker="o", markersize=4, markeredgecolor="white")
-        handles.append((ours, "ours on this text: mean, 95% interval over seeds"))
+        handles.append((ours, "ours on this text, with 95% intervals"))
     if others:
         other = Line2D([], [], color=GREY, linestyle="none", marker="s", markersize=4, markeredgecolor="white")
         handles.append((other, f"ours on another text ({', '.join(others)})"))
