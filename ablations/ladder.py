@@ -172,15 +172,19 @@ def ladder_around(data: ReportData, store: Store) -> Ladder | None:
     """The ladder that a report's profile is a rung of, for the report's data sets.
 
     Returns:
-        ``None`` where the profile is not a rung as it is shipped, or no data set has two rungs.
+        ``None`` where the profile is not a rung as it is shipped, no data set has two rungs, or a row of the suite
+        does not fit the profile of another.
     """
     profiles = ladder_profiles()
     if data.profile not in profiles or data.settings:
         return None
     own = [name for name in ladder_datasets() if name in set(data.runs["dataset"])]
-    ladder = collect_ladder(
-        data.suite, data.published, profiles, own or ladder_datasets(), store, interval=data.interval
-    )
+    try:
+        ladder = collect_ladder(
+            data.suite, data.published, profiles, own or ladder_datasets(), store, interval=data.interval
+        )
+    except ConfigError:  # a row that cannot be at another scale is no matter of this report
+        return None
     of_profile = set(ladder.rungs.loc[ladder.rungs["profile"].eq(data.profile.name), "dataset"])
     several = [name for name, count in ladder.rungs["dataset"].value_counts(sort=False).items() if count > 1]
     shown = [str(name) for name in several if name in of_profile]

@@ -31,12 +31,6 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Profile],
     return root, profiles, ladder_of(root, profiles)
 
 
-def test_the_papers_training_is_known_without_its_texts() -> None:
-    assert paper_tokens("ptb") == 929_589 * (750 + 500)
-    assert paper_tokens("wikitext-2") == 2_088_628 * (750 + 750)
-    assert paper_tokens("python-docs") is None
-
-
 def test_rungs_stand_at_their_share_of_the_papers_tokens(four: tuple[Path, list[Profile], Ladder]) -> None:
     ladder = four[2]
     rungs = ladder.rungs.set_index(["dataset", "profile"])
@@ -170,6 +164,17 @@ def test_a_published_report_has_the_ladder_that_its_profile_is_a_rung_of(profile
     assert ladder.datasets == PAPERS
     for dataset in PAPERS:
         assert {"demo", "small"} <= set(ladder.rungs.loc[ladder.rungs["dataset"].eq(dataset), "profile"])
+
+
+def test_a_row_that_fits_no_other_scale_leaves_the_report_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(REFERENCE)
+    small = collect(select("table5", "small"), store)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigError("suite mine: variant wide: ...")
+
+    monkeypatch.setattr("ablations.ladder.collect", refuse)
+    assert ladder_around(small, store) is None
 
 
 def test_other_reports_have_none(tmp_path: Path) -> None:
