@@ -67,3 +67,8 @@ def _fields_at(schema: type, path: list[str]) -> list[str]:
         hint = get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
         schema = hint if isinstance(hint, type) else object
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
+
+
+def one_line(text: str) -> str:
+    """Text with every run of white space as one space, so that it stays in its cell."""
+    return " ".join(text.split())

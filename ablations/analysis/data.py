@@ -8,12 +8,50 @@ from pathlib import Path
 
 import pandas as pd
 
+from ablations.analysis.statistics import T
 from ablations.experiment.hypotheses import Claims
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.profile import Profile
 from ablations.experiment.suite import Published, Suite
 from ablations.storage.store import DONE, Store
 from awd.errors import InputError
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Everything that the figure over scales and its table show. Differences are of validation log-perplexity, in nats.
+
+    Attributes:
+        suite: the rows.
+        rungs: a row a data set of the paper and rung: ``dataset, profile``; ``text`` that was trained on, and whether
+            that is the data set itself (``own_text``); ``tokens`` that a run of the full model trained on, a mean over
+            seeds, and the ``share`` of the paper's that they are.
+        points: a row a data set, variant and rung that has it: ``dataset, variant, profile, pairs, difference, low,
+            high``; the ``variance`` of the mean difference; and the rung's ``text, own_text, share``.
+        rows: a row a data set and variant but the baseline: ``dataset, variant, label``; ``published``, the paper's
+            difference; ``at_full, at_full_low, at_full_high, slope, line_rungs`` of the straight line through the
+            rungs of the data set itself (:func:`ablations.analysis.trend.fit_line`). What does not exist is missing.
+        notes: what is left out and why, a sentence each.
+        interval: which 95% intervals the points have.
+    """
+
+    suite: Suite
+    rungs: pd.DataFrame
+    points: pd.DataFrame
+    rows: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    interval: str = T
+
+    @property
+    def datasets(self) -> list[str]:
+        """The paper's data sets that have a rung."""
+        return list(dict.fromkeys(self.rungs["dataset"]))
+
+    def only(self, datasets: Sequence[str]) -> Ladder:
+        """The part of some data sets."""
+        parts = {name: getattr(self, name) for name in ("rungs", "points", "rows")}
+        parts = {name: part[part["dataset"].isin(datasets)] for name, part in parts.items()}
+        return Ladder(self.suite, **parts, notes=self.notes, interval=self.interval)
 
 
 @dataclass(frozen=True)
@@ -33,6 +71,7 @@ class ReportData:
         stale: recorded runs of this profile that are not in the plan (the store's columns).
         settings: the ``--set`` options in force.
         notes: what a reader must know, a sentence each, such as a corpus that is not this machine's.
+        ladder: the same table at several scales, for the page, or ``None``.
     """
 
     suite: Suite
@@ -46,6 +85,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     claims: Claims | None = None
     interval: str = "t"
+    ladder: Ladder | None = None
 
 
 _PLAN_COLUMNS = ["dataset", "variant", "label", "seed", "run_id"]

@@ -1,4 +1,4 @@
-"""The command line: run, audit, report, compare, tune, list, status, data. Heavy imports wait for who needs them."""
+"""The command line, a function a command. Heavy imports wait for who needs them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from ablations.cli.options import (
     DatasetOption,
     EngineOption,
     IntervalOption,
+    PaperDatasetOption,
     PrecisionOption,
     ProfileOption,
+    ProfilesOption,
     ReferenceOption,
     ReportsOption,
     ResultsOption,
@@ -33,6 +35,7 @@ from ablations.cli.run import (
     INTERRUPTED,
     SOME_FAILED,
     collect_report,
+    draw_ladder,
     open_store,
     render,
     run_and_report,
@@ -254,6 +257,31 @@ def compare(
     """
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     show(collect_report(selection, results, reference, other_seeds=seeds is None, interval=interval), results)
+
+
+@app.command()
+def ladder(
+    profiles: ProfilesOption = None,
+    suite: SuiteOption = "table5",
+    dataset: PaperDatasetOption = None,
+    results: ResultsOption = Path("results"),
+    reports: ReportsOption = Path("reports"),
+    interval: IntervalOption = "t",
+    data_dir: DataDirOption = None,
+) -> None:
+    """Show how each effect grows with scale: its size at every profile that has runs, beside the paper's own.
+
+    Each row's difference to the full model, with its interval, against the share of the paper's training that a run
+    takes. Writes `ladder.png, .pdf, .md` and `.csv` into `ladder/` of the reports; trains nothing. From three rungs of
+    the paper's own text on, a straight line says what they would come to at the paper's size: an extrapolation, and
+    no measurement.
+
+    **Examples**
+
+    * `ladder --results results/reference` — the published runs
+    * `ladder --profiles small,my.yaml --dataset ptb` — these two, on Penn Treebank alone
+    """
+    draw_ladder(profiles, suite, dataset, results, reports, interval, data_dir)
 
 
 app.command()(tune)

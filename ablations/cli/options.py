@@ -49,6 +49,18 @@ PrecisionOption = Annotated[
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
+ProfilesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profiles",
+        help="Rungs, for example demo,small: names (see `list`) or .yaml files. Default: every scaled-down one that "
+        "has finished runs, without smoke.",
+    ),
+]
+PaperDatasetOption = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", help="Of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
+]
 ReferenceOption = Annotated[
     Path, typer.Option("--reference", help="Results set beside yours; the published ones by default.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,45 @@ def render(data: ReportData, results: Path, reports: Path) -> None:
     from ablations.report.render import render_report, report_folder
 
     folder = report_folder(data, reports)
-    render_report(data, folder, results)
+    render_report(_with_ladder(data, results), folder, results)
     say(f"report: {folder}")
+
+
+def _with_ladder(data: ReportData, results: Path) -> ReportData:
+    """The report with the ladder that its profile is a rung of, if there is another rung."""
+    from ablations.analysis.ladder import ladder_around
+
+    return replace(data, ladder=ladder_around(data, open_store(results)))
+
+
+def draw_ladder(
+    profiles: str | None,
+    suite: str,
+    dataset: list[str] | None,
+    results: Path,
+    reports: Path,
+    interval: str,
+    data_dir: Path | None,
+) -> None:
+    """Print the table of several scales, and write it and its figure.
+
+    Raises:
+        InputError: a name does not exist, or no rung has a finished run.
+    """
+    from ablations.analysis.ladder import collect_ladder, ladder_datasets, ladder_profiles, require_rungs
+    from ablations.experiment.suite import load_published, load_suite
+    from ablations.report.ladder import ladder_folder, ladder_terminal, render_ladder
+
+    the_suite, rungs, datasets = load_suite(suite), ladder_profiles(profiles), ladder_datasets(dataset)
+    published = load_published(the_suite, suite)
+    ladder = collect_ladder(
+        the_suite, published, rungs, datasets, open_store(results), interval=interval, data_dir=data_dir
+    )
+    require_rungs(ladder, rungs, datasets, results)
+    stdout.print(ladder_terminal(ladder, stdout.width))
+    folder = ladder_folder(ladder, reports)
+    render_ladder(ladder, folder)
+    say(f"ladder: {folder}")
 
 
 def show(data: ReportData, results: Path) -> None:

@@ -9,11 +9,12 @@ import pandas as pd
 
 from ablations.analysis.data import ReportData
 from ablations.analysis.statistics import KEYS
-from ablations.experiment.profile import load_profile
-from ablations.report.formats import count, number, one_line
+from ablations.experiment.paper import paper_config, paper_tokens
+from ablations.report.formats import count, number
 from ablations.storage.store import DONE
-from awd.config import Config, config_from_dict, override
+from awd.config import Config, config_from_dict
 from awd.corpus import DATASETS
+from awd.messages import one_line
 from awd.model import count_parameters
 
 
@@ -76,14 +77,9 @@ def _validation(config: Config) -> str:
 
 def _share(data: ReportData, dataset: str, runs: pd.DataFrame) -> str:
     """Tokens seen, and multiplications, beside those of the paper's protocol on the same data set."""
-    known = DATASETS.get(dataset)
-    if known is None or known.vocabulary is None or data.published is None:
+    known, paper, tokens = DATASETS.get(dataset), paper_config(dataset), paper_tokens(dataset)
+    if known is None or known.vocabulary is None or paper is None or tokens is None or data.published is None:
         return ""
-    profile = load_profile("paper")
-    if dataset not in profile.datasets:
-        return ""
-    paper = override(override(Config(), profile.config, "paper"), profile.per_dataset.get(dataset, {}), "paper")
-    tokens = known.tokens["train"] * paper.most_epochs
     parameters = count_parameters(known.vocabulary, paper.model)
     seen, size = runs["tokens"].mean() / tokens, runs["parameters"].iloc[0] / parameters
     return (

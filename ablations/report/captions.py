@@ -19,9 +19,10 @@ from ablations.analysis.statistics import (
     rank_correlations,
     seed_differences,
 )
-from ablations.report.formats import DASH, number, one_line, plural
+from ablations.report.formats import DASH, number, plural
 from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
 from awd.config import config_from_dict
+from awd.messages import one_line
 
 MOST_LISTED = 20
 INTERVAL_TITLES = {T: "t", BOOTSTRAP: "bootstrap"}

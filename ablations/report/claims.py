@@ -11,7 +11,8 @@ from ablations.analysis.data import ReportData
 from ablations.analysis.statistics import MOST_SEEDS
 from ablations.analysis.verdicts import UNDECIDED, judge
 from ablations.report.captions import SPLIT_TITLES
-from ablations.report.formats import one_line, percent
+from ablations.report.formats import percent
+from awd.messages import one_line
 
 
 def judged_claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:

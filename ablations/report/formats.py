@@ -6,6 +6,8 @@ import re
 
 import pandas as pd
 
+from awd.messages import one_line
+
 DASH = "–"
 
 _LATEX = str.maketrans(
@@ -64,11 +66,6 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def one_line(text: str) -> str:
-    """Text with every run of white space as one space, so that it stays in its cell."""
-    return " ".join(text.split())
-
-
 def markdown(text: str) -> str:
     """Text in which nothing is read as markdown."""
     return re.sub(r"([\\|`*<]|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\())", r"\\\1", one_line(text))
@@ -85,3 +82,8 @@ def latex(text: object) -> str:
 def plural(amount: int, noun: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{amount} {noun}" + ("" if amount == 1 else "s")
+
+
+def share_text(share: float) -> str:
+    """``0.044%``, ``100%``: two digits that count."""
+    return f"{float(f'{100 * share:.2g}'):.10f}".rstrip("0").rstrip(".") + "%"

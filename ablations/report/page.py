@@ -28,13 +28,15 @@ from ablations.report.captions import (
 )
 from ablations.report.claims import judged_claims
 from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
-from ablations.report.formats import DASH, number, one_line
+from ablations.report.formats import DASH, number
 from ablations.report.tables import statistics_rows, table_rows
 from ablations.storage.store import DONE
+from awd.messages import one_line
 
 TITLES = {
     "differences": "What each part is worth",
     "ranks": "The order of the rows",
+    "ladder": "How each effect grows with scale",
     "pairs": "Seed by seed",
     "curves": "Validation while training",
 }
@@ -43,6 +45,9 @@ _SAYS = {
     "every seed, and what was published, if anything. Right of 0 the row is worse.",
     "ranks": "Rows from the most harmful loss to the least, ours to the left and the paper's to the right; joined, so "
     "that crossings are disagreements.",
+    "ladder": "A panel a row: its change in log-perplexity to {baseline}, times 100, with its 95% interval, at every "
+    "profile that has runs, against the share of the paper's training that these take. The diamond at 100% is the "
+    "paper's own. A dashed line is an extrapolation over orders of magnitude, and no measurement.",
     "pairs": "A panel a row, a point a seed: validation perplexity of {baseline} to the right, of the row upwards. "
     "Along the grey line both are equal; the dashed one is the mean difference.",
     "curves": "A panel a row: validation perplexity by epoch, seeds thin, their range shaded, their mean thick, the "

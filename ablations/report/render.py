@@ -21,7 +21,7 @@ def report_folder(data: ReportData, reports: Path) -> Path:
     others = [] if data.suite.name == DEFAULT_SUITE else [data.suite.name]
     datasets = dict.fromkeys(data.runs["dataset"])
     others += [] if set(datasets) <= set(data.profile.datasets) else list(datasets)
-    return reports / "-".join([data.profile.name, *map(_file_name, others)])
+    return reports / "-".join([data.profile.name, *map(file_name, others)])
 
 
 def render_report(data: ReportData, folder: Path, results: Path | None = None) -> list[Path]:
@@ -47,13 +47,13 @@ def render_report(data: ReportData, folder: Path, results: Path | None = None) -
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
 
 
-def _file_name(name: str) -> str:
-    # the user's own, and may hold anything
+def file_name(name: str) -> str:
+    """A name as it may stand in a path: the user's own, and may hold anything."""
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table"
 
 
 def _write_tables(data: ReportData, folder: Path) -> list[Path]:
-    name = _file_name(data.suite.name)
+    name = file_name(data.suite.name)
     texts = {"md": markdown_page(data), "csv": csv_text(data), "tex": latex_text(data)}
     paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
     for path, text in paths.items():

@@ -18,7 +18,8 @@ from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
 from ablations.report.claims import claim_lines
-from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, one_line, percent
+from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, percent
+from awd.messages import one_line
 
 Cell = Callable[[Any], str]
 

@@ -8,6 +8,7 @@ from ablations.analysis.data import ReportData
 from ablations.analysis.frame import comparison_frame
 from ablations.report.figures.curves import draw_curves
 from ablations.report.figures.differences import draw_differences
+from ablations.report.figures.ladder import draw_ladder
 from ablations.report.figures.pairs import draw_pairs
 from ablations.report.figures.ranks import draw_ranks
 from ablations.report.figures.style import FORMATS, NARROW, WIDTH, as_svg, save, styled
@@ -20,16 +21,18 @@ __all__ = [
     "draw",
     "draw_curves",
     "draw_differences",
+    "draw_ladder",
     "draw_pairs",
     "draw_ranks",
     "save",
+    "styled",
 ]
 
 NAMES = ("differences", "curves", "ranks", "pairs")
 
 
 def draw(data: ReportData, width: float = WIDTH) -> dict[str, Figure]:
-    """Every figure that the data can fill, by name, of a width in inches."""
+    """Every figure that the data can fill, by name, of a width in inches; the page alone shows ``ladder``."""
     frame = comparison_frame(data)
     with styled(width):
         figures = {
@@ -38,4 +41,6 @@ def draw(data: ReportData, width: float = WIDTH) -> dict[str, Figure]:
             "ranks": draw_ranks(data, frame),
             "pairs": draw_pairs(data, frame),
         }
+        if data.ladder is not None:
+            figures["ladder"] = draw_ladder(data.ladder)
     return {name: figure for name, figure in figures.items() if figure is not None}
