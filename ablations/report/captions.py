@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from ablations.report.data import ReportData
-from ablations.report.formats import DASH, number, one_line, plural
+from ablations.report.formats import DASH, NOT_ENDED, number, one_line, plural
 from ablations.report.frame import comparable, dataset_title, published_dataset
 from ablations.statistics import (
     BOOTSTRAP,
@@ -150,6 +150,17 @@ def _with_interval(row: dict[Hashable, Any], name: str) -> str:
     return number(row[name]) if low == DASH else f"{number(row[name])} [{low}, {high}]"
 
 
+def not_ended(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+    """Which rows might have become better if trained longer; empty where none."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["not_ended"].gt(0)]
+    told = [
+        f"{row['not_ended']} of {plural(row['with_epochs'], 'run')} of {one_line(row['label'])}"
+        for row in rows.to_dict("records")
+    ]
+    last = "their best epoch is in the last tenth"
+    return f"{NOT_ENDED} Training had not ended in {', '.join(told)}: {last}." if told else ""
+
+
 def without_baseline(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
     """Says so when there is nothing to take differences to."""
     rows = frame[frame["dataset"].eq(dataset) & frame["variant"].eq(data.suite.baseline)]
@@ -164,6 +175,7 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
+        not_ended(data, frame, dataset),
         reading(data, frame, dataset, intervals),
         source(data, dataset),
         strengths(data, dataset),
@@ -181,6 +193,7 @@ def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[s
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
+        not_ended(data, frame, dataset),
         correlation(data, frame, dataset),
     ]
     return [sentence for sentence in sentences if sentence]

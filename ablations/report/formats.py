@@ -7,6 +7,7 @@ import re
 import pandas as pd
 
 DASH = "–"
+NOT_ENDED = "†"  # beside the label of a row whose training had not ended
 
 _LATEX = str.maketrans(
     {
@@ -31,6 +32,7 @@ _LATEX = str.maketrans(
         "Δ": r"$\Delta$",
         "ρ": r"$\rho$",
         "τ": r"$\tau$",
+        "†": r"$\dagger$",
     }
 )
 

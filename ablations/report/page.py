@@ -14,6 +14,7 @@ from ablations.report.captions import (
     correlation,
     decided,
     failures,
+    not_ended,
     paused,
     reading,
     scale,
@@ -29,11 +30,12 @@ from ablations.report.data import ReportData
 from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
 from ablations.report.formats import DASH, number, one_line
 from ablations.report.frame import comparison_frame, dataset_title
-from ablations.report.tables import statistics_rows, table_rows
+from ablations.report.tables import statistics_rows, table_rows, training_rows
 from ablations.store import DONE
 
 TITLES = {
     "differences": "What each part is worth",
+    "training": "From when on each part pays",
     "ranks": "The order of the rows",
     "pairs": "Seed by seed",
     "curves": "Validation while training",
@@ -41,6 +43,9 @@ TITLES = {
 _SAYS = {
     "differences": "Change in log-perplexity to {baseline}, times 100, by row: our mean with its 95% interval and "
     "every seed, and what was published, if anything. Right of 0 the row is worse.",
+    "training": "A panel a row: the change in log-perplexity to {baseline} of the same seed, both at their best so "
+    "far, times 100, by tokens trained on. Where the line is in the grey half the row is worse: there, what it lacks "
+    "pays. The line is the mean over seeds, thick where its 95% t interval, shaded, leaves out 0.{beginning}",
     "ranks": "Rows from the most harmful loss to the least, ours to the left and the paper's to the right; joined, so "
     "that crossings are disagreements.",
     "pairs": "A panel a row, a point a seed: validation perplexity of {baseline} to the right, of the row upwards. "
@@ -110,6 +115,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
         "title": dataset_title(dataset),
         "scale": scale(data, dataset),
         "table": _table(table_rows(data, frame, dataset, brief=True)),
+        "training": _table(training_rows(frame, dataset)),
         "statistics": _table(statistics_rows(frame, dataset)),
         "seeds": _table(_seeds(data, dataset)),
         "sentences": [
@@ -117,6 +123,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             for sentence in (
                 unfinished(data, dataset),
                 without_baseline(data, frame, dataset),
+                not_ended(data, frame, dataset),
                 reading(data, frame, dataset, intervals=True),
                 correlation(data, frame, dataset),
                 source(data, dataset),

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from ablations.report.data import ReportData
 from ablations.report.figures.style import GREY, OURS, PAPER, heading, is_narrow, new_figure, wrapped
-from ablations.store import PAUSED
+from ablations.store import DIVERGED, PAUSED
 
 DOTTED: Any = (0, (1, 1.5))
 
 _COLUMNS = 2
 _TITLE = 30  # characters that fit above a panel
-_ROW, _HEADING, _KEY = 0.92, 0.32, 0.45  # inches
+_ROW, _HEADING, _KEY = 0.92, 0.32, 0.15  # inches
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def variants_shown(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[
 
 
 def figure_of_blocks(
-    data: ReportData, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Line2D]
+    data: ReportData, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Artist]
 ) -> tuple[Figure, dict[str, Block]]:
     """A figure with a block a data set, each with its heading and titled, empty panels; the key above all.
 
@@ -56,13 +57,13 @@ def figure_of_blocks(
     lines = max(wrapped(label, _TITLE).count("\n") for rows in shown.values() for _, label in rows)
     row = _ROW + 0.1 * lines
     heights = [math.ceil(len(rows) / _COLUMNS) * row + _HEADING for rows in shown.values()]
-    figure = new_figure(sum(heights) + _KEY)
+    columns = 1 if is_narrow() else 2
+    figure = new_figure(sum(heights) + _KEY + _KEY * math.ceil(len(key) / columns))
     parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
     blocks = {}
     for part, (dataset, rows) in zip(parts, shown.items(), strict=True):
         part.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
         blocks[dataset] = Block(part, _panels(part, rows))
-    columns = 1 if is_narrow() else 2
     figure.legend(handles=key, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2)
     return figure, blocks
 
@@ -101,8 +102,8 @@ def marks_key() -> list[Line2D]:
 def say_why_empty(axes: Axes, runs: pd.DataFrame) -> None:
     """What became of the runs of a panel that has nothing to draw."""
     status = runs["status"]
-    reason = "missing" if status.isna().all() else "paused" if status.eq(PAUSED).any() else "failed"
-    say(axes, reason)
+    reason = next((name for name in (PAUSED, DIVERGED) if status.eq(name).any()), "failed")
+    say(axes, "missing" if status.isna().all() else reason)
 
 
 def say(axes: Axes, text: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -24,21 +24,25 @@ from ablations.report.figures.panels import (
     say_why_empty,
     variants_shown,
 )
-from ablations.report.figures.style import FAINT, GREY, INK, OURS, fitted
-from ablations.report.formats import percent
+from ablations.report.figures.style import FAINT, INK, OURS, wrapped
+from ablations.report.formats import number
 from ablations.store import DONE
 from ablations.training_curves import best_so_far_differences, mean_differences, phase_starts
 
 _LATER = 1 / 3  # of training, from where on the vertical axis must hold everything
 _MOST_PLACES = 200  # of a curve: more cannot be told apart, and cost bytes in a page
+_THIN, _THICK = 0.8, 1.8
+_BAND, _ZONE = 0.22, 0.45  # opacities
 
 
 def draw_training(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     """A block a data set, all panels with one vertical axis; by tokens trained on, the mean over seeds of the row's
-    best-so-far validation log-perplexity minus the full model's of the same seed, with its 95% t interval shaded.
+    best-so-far validation log-perplexity minus the full model's of the same seed, with its 95% t interval; thick where
+    that leaves out 0.
 
-    Above 0 the full model is ahead: what the row lacks pays from there on. After a run has ended its best stays as it
-    is. Ticks on the axis mark where averaging of the row started, one a seed; a dotted line where its fine-tuning did.
+    In the grey half the full model is better: what the row lacks pays. After a run has ended its best stays as it is,
+    up to the end of the longest. Ticks on the axis mark where averaging of the row started, one a seed; a dotted line
+    where its fine-tuning did.
 
     Returns:
         ``None`` where no pair of finished runs has epochs; a data set without one has no block.
@@ -51,17 +55,17 @@ def draw_training(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     if not shown:
         return None
     starts = phase_starts(epochs)
-    figure, blocks = figure_of_blocks(data, shown, _key(means))
+    figure, blocks = figure_of_blocks(data, shown, _key(data))
     unit, noun = (1e6, "million tokens") if means["tokens"].max() >= 1e6 else (1e3, "thousand tokens")
     for dataset, block in blocks.items():
         of_dataset = means[means["dataset"].eq(dataset)]
         _fill(block, data, of_dataset, starts[starts["dataset"].eq(dataset)], dataset, unit)
         block.part.supxlabel(f"{noun} trained on", fontsize=7)
-    low, high = _limits(means)
-    for block in blocks.values():
-        for panel in block.panels.values():
-            panel.set_ylim(low, high)
         block.part.supylabel("100 × change in log-perplexity", fontsize=7)
+    low, high = _limits(means)
+    for panel in (panel for block in blocks.values() for panel in block.panels.values()):
+        panel.axhspan(0, high, color=FAINT, alpha=_ZONE, linewidth=0, zorder=0)
+        panel.set_ylim(low, high)
     return figure
 
 
@@ -69,8 +73,7 @@ def _thinned(differences: pd.DataFrame) -> pd.DataFrame:
     """As many places of each curve as can be told apart, the last among them."""
     curves = differences.groupby(["dataset", "variant", "seed"], sort=False)
     place, places = curves.cumcount(ascending=False), curves["tokens"].transform("size")
-    step = np.ceil(places.astype(float) / _MOST_PLACES)
-    return differences[place % step.clip(lower=1) == 0]
+    return differences[place % (places // _MOST_PLACES + 1) == 0]
 
 
 def _fill(block: Block, data: ReportData, means: pd.DataFrame, starts: pd.DataFrame, dataset: str, unit: float) -> None:
@@ -86,21 +89,16 @@ def _fill(block: Block, data: ReportData, means: pd.DataFrame, starts: pd.DataFr
         else:
             say_why_empty(panel, runs)
         panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        panel.yaxis.set_major_formatter("{x:+.0f}")
+        panel.yaxis.set_major_formatter(lambda value, _: number(value, 0, signed=True) if value else "0")
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.set_xlim(0, 1.02 * means["tokens"].max() / unit)
 
 
 def _curve(axes: Axes, means: pd.DataFrame, unit: float) -> None:
-    tokens = means["tokens"] / unit
-    axes.fill_between(
-        tokens, 100 * means["low"], 100 * means["high"], color=OURS, alpha=0.18, linewidth=0, label="interval"
-    )
-    axes.plot(tokens, 100 * means["mean"], color=OURS, linewidth=1.3, label="mean")
-    axes.annotate(
-        percent(means["mean"].iloc[-1]), (1, 0.97), xycoords="axes fraction", ha="right", va="top", color=OURS,
-        weight="bold", fontsize=6.5,
-    )  # fmt: skip
+    tokens, mean, low, high = means["tokens"] / unit, *(100 * means[name] for name in ("mean", "low", "high"))
+    axes.fill_between(tokens, low, high, color=OURS, alpha=_BAND, linewidth=0, label="interval")
+    axes.plot(tokens, mean, color=OURS, linewidth=_THIN, label="mean")
+    axes.plot(tokens, mean.where(low.gt(0) | high.lt(0)), color=OURS, linewidth=_THICK, label="not 0")
 
 
 def _marks(axes: Axes, starts: pd.DataFrame, unit: float) -> None:
@@ -115,13 +113,19 @@ def _limits(means: pd.DataFrame) -> tuple[float, float]:
     longest = means.groupby("dataset")["tokens"].transform("max")
     later = 100 * means.loc[means["tokens"].ge(_LATER * longest), ["mean", "low", "high"]]
     low, high = min(later["mean"].min(), -1.0), max(later["mean"].max(), 1.0)
-    room = 0.5 * (high - low)
+    room = 0.3 * (high - low)
     bounds = later["low"].min(), later["high"].max()
     low = low - room if math.isnan(bounds[0]) else max(bounds[0], low - room)
     high = high + room if math.isnan(bounds[1]) else min(bounds[1], high + room)
     return low, high
 
 
-def _key(means: pd.DataFrame) -> list[Line2D | Patch]:
-    line = Line2D([], [], color=OURS, linewidth=1.3, label="mean")
-    return [line, *marks_key()]
+def _key(data: ReportData) -> list[Artist]:
+    baseline = data.suite.variant(data.suite.baseline).label
+    return [
+        Line2D([], [], color=OURS, linewidth=_THIN, label="mean over seeds"),
+        Line2D([], [], color=OURS, linewidth=_THICK, label="… its interval leaves out 0"),
+        Patch(color=OURS, alpha=_BAND, linewidth=0, label="95% interval"),
+        Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"{baseline} is better", 28)),
+        *marks_key(),
+    ]
