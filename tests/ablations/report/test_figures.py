@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -261,3 +262,16 @@ def test_a_figure_is_the_same_text_each_time(demo):
     first, second = (as_svg(draw(demo, NARROW)["differences"]) for _ in range(2))
     assert first == second
     assert first.startswith("<svg")
+
+
+def test_the_places_of_an_svg_are_short_and_where_they_were(demo):
+    figure = draw(demo, NARROW)["training"]
+    text = as_svg(figure)
+    assert not re.search(r' (?:d|x|y)="[^"]*\d\.\d{3,}', text)
+    assert "scale(0.015625)" in text, "of the letters"
+    # the line of every panel at 0 begins where its axis does
+    (left, _), (_, bottom) = figure.axes[0].transAxes.transform([(0, 0), (1, 0)]) * 72 / figure.dpi
+    height = figure.get_figheight() * 72
+    zero = figure.axes[0].transData.transform((0, 0))[1] * 72 / figure.dpi
+    assert re.search(rf"M {left:.2f} {height - zero:.2f} \nL", text)
+    assert bottom < zero
