@@ -44,7 +44,7 @@ _SAYS = {
     "differences": "Change in log-perplexity to {baseline}, times 100, by row: our mean with its 95% interval and "
     "every seed, and what was published, if anything. Right of 0 the row is worse.",
     "training": "A panel a row: the change in log-perplexity to {baseline} of the same seed, both at their best so "
-    "far, times 100, by tokens trained on. Where the line is in the grey half the row is worse: there, what it lacks "
+    "far, times 100, by tokens trained on. Where the line is above 0, in grey, the row is worse: there, what it lacks "
     "pays. The line is the mean over seeds, thick where its 95% t interval, shaded, leaves out 0.{beginning}",
     "ranks": "Rows from the most harmful loss to the least, ours to the left and the paper's to the right; joined, so "
     "that crossings are disagreements.",
@@ -123,7 +123,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             for sentence in (
                 unfinished(data, dataset),
                 without_baseline(data, frame, dataset),
-                not_ended(data, frame, dataset),
+                _together(not_ended(data, frame, dataset)),
                 reading(data, frame, dataset, intervals=True),
                 correlation(data, frame, dataset),
                 source(data, dataset),
@@ -131,12 +131,17 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             )
             if sentence
         ],
-        # a dash stays with its label; a line may break between it and a no-break space, but not at a word joiner
-        "decided": decided(data, frame, dataset).replace("– ", "–\N{WORD JOINER}\N{NO-BREAK SPACE}"),
+        "decided": _together(decided(data, frame, dataset)),
         "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
     }
+
+
+def _together(sentence: str) -> str:
+    """A sentence in which a dash stays with its label."""
+    # a line may break between it and a no-break space, but not at a word joiner
+    return sentence.replace("– ", "–\N{WORD JOINER}\N{NO-BREAK SPACE}")
 
 
 def _table(rows: pd.DataFrame) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def training_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
         "variant": _label,
         "epochs": _one("epochs_trained", lambda epochs: number(epochs, 1)),
         "best epoch": _one("best_epoch", lambda epoch: number(epoch, 1)),
-        "100 Δ log in the last tenth": _one("last_tenth", lambda change: number(change, signed=True)),
+        "100 Δ log in the last tenth": _one("last_tenth", number),
         "runs not ended": lambda row: f"{row.not_ended}/{row.with_epochs}",
     }
     return _cells(rows, columns)

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from ablations.report.data import ReportData
-from ablations.report.figures.style import GREY, OURS, PAPER, heading, is_narrow, new_figure, wrapped
+from ablations.report.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.store import DIVERGED, PAUSED
 
 DOTTED: Any = (0, (1, 1.5))
 
 _COLUMNS = 2
-_TITLE = 30  # characters that fit above a panel
+_TITLE = 30  # characters that fit above a panel of a figure that is a column wide
 _ROW, _HEADING, _KEY = 0.92, 0.32, 0.15  # inches
 
 
@@ -54,7 +54,7 @@ def figure_of_blocks(
         shown: by data set, name and label of each panel.
         key: what the legend holds.
     """
-    lines = max(wrapped(label, _TITLE).count("\n") for rows in shown.values() for _, label in rows)
+    lines = max(fitted(label, _TITLE).count("\n") for rows in shown.values() for _, label in rows)
     row = _ROW + 0.1 * lines
     heights = [math.ceil(len(rows) / _COLUMNS) * row + _HEADING for rows in shown.values()]
     columns = 1 if is_narrow() else 2
@@ -72,7 +72,7 @@ def _panels(part: SubFigure, rows: Sequence[tuple[str, str]]) -> dict[str, Axes]
     axes = part.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True, sharey=True).flat
     panels = {variant: panel for (variant, _), panel in zip(rows, axes, strict=False)}
     for place, ((_, label), panel) in enumerate(zip(rows, panels.values(), strict=True)):
-        panel.set_title(wrapped(label, _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
+        panel.set_title(fitted(label, _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
         if place + _COLUMNS >= len(rows):
             panel.tick_params(labelbottom=True)
     for panel in axes[len(rows) :]:

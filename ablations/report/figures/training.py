@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -55,7 +53,7 @@ def draw_training(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     if not shown:
         return None
     starts = phase_starts(epochs)
-    figure, blocks = figure_of_blocks(data, shown, _key(data))
+    figure, blocks = figure_of_blocks(data, shown, _key(data, bool(means["low"].notna().any())))
     unit, noun = (1e6, "million tokens") if means["tokens"].max() >= 1e6 else (1e3, "thousand tokens")
     for dataset, block in blocks.items():
         of_dataset = means[means["dataset"].eq(dataset)]
@@ -113,19 +111,20 @@ def _limits(means: pd.DataFrame) -> tuple[float, float]:
     longest = means.groupby("dataset")["tokens"].transform("max")
     later = 100 * means.loc[means["tokens"].ge(_LATER * longest), ["mean", "low", "high"]]
     low, high = min(later["mean"].min(), -1.0), max(later["mean"].max(), 1.0)
-    room = 0.3 * (high - low)
-    bounds = later["low"].min(), later["high"].max()
-    low = low - room if math.isnan(bounds[0]) else max(bounds[0], low - room)
-    high = high + room if math.isnan(bounds[1]) else min(bounds[1], high + room)
-    return low, high
+    room, edge = 0.3 * (high - low), 0.04 * (high - low)
+    if later["low"].isna().all():
+        return low - edge, high + edge
+    # 0 stays in sight whatever the intervals
+    bottom, top = max(later["low"].min(), low - room), min(later["high"].max(), high + room)
+    return min(low, bottom) - edge, max(high, top) + edge
 
 
-def _key(data: ReportData) -> list[Artist]:
+def _key(data: ReportData, intervals: bool) -> list[Artist]:
     baseline = data.suite.variant(data.suite.baseline).label
-    return [
-        Line2D([], [], color=OURS, linewidth=_THIN, label="mean over seeds"),
+    mean = Line2D([], [], color=OURS, linewidth=_THIN, label="mean over seeds" if intervals else "one seed")
+    of_interval: list[Artist] = [
         Line2D([], [], color=OURS, linewidth=_THICK, label="… its interval leaves out 0"),
         Patch(color=OURS, alpha=_BAND, linewidth=0, label="95% interval"),
-        Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"{baseline} is better", 28)),
-        *marks_key(),
     ]
+    zone = Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"{baseline} is better", 28))
+    return [mean, *(of_interval if intervals else []), zone, *marks_key()]

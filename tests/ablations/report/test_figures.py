@@ -156,6 +156,23 @@ def test_the_panels_of_training_have_one_scale_set_by_the_later_part(tmp_path):
     assert low < 0 < high < 40
 
 
+def test_0_is_in_sight_where_every_interval_leaves_it_out(tmp_path):
+    data = report_data(tmp_path, suite=user_suite(2))
+    far = data.epochs["variant"].eq("v1")
+    axes = draw(replace(data, epochs=data.epochs.assign(valid_ppl=np.where(far, 200.0, 100.0))))["training"].axes[0]
+    low, high = axes.get_ylim()
+    assert low <= -1
+    assert high >= 100 * np.log(2)
+
+
+def test_training_of_one_seed_has_no_interval(paper):
+    figure = draw(paper)["training"]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[0] == "one seed"
+    assert not any("interval" in name for name in named)
+    assert lines(panel(figure, "– weight-dropping"), "not 0")[0].size == 0
+
+
 def test_training_says_why_a_panel_is_empty(figures, tmp_path):
     assert sorted(texts(figures["training"])) == ["diverged", "missing"]
     lone = draw(report_data(tmp_path, seeds=2, without=[("full", 2), ("no-ntasgd", 1)]))["training"]

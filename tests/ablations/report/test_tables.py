@@ -240,7 +240,7 @@ def test_best_epochs_are_told_beside_how_many_were_trained(tmp_path):
     # 25, the first of fine-tuning, or the last of all; from 20 to 19 twice, flat once
     change = number(100 * 2 / 3 * math.log(19 / 20))
     assert rows.loc["Row 1 †"].tolist() == ["36.0", "32.3", change, "2/3"]
-    assert rows.loc["Row 2"].tolist() == ["36.0", "25.0", "+0.00", "0/3"]
+    assert rows.loc["Row 2"].tolist() == ["36.0", "25.0", "0.00", "0/3"]
     assert rows.loc["Base"].tolist() == rows.loc["Row 2"].tolist()
 
 
