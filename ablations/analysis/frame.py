@@ -7,8 +7,10 @@ import pandas as pd
 
 from ablations.analysis.data import ReportData
 from ablations.analysis.statistics import KEYS, SPLITS, seed_differences, summarise, summarise_differences
+from ablations.analysis.training_curves import RUN, summarise_ends, training_ends
 from ablations.experiment.profile import load_profile
 from ablations.experiment.suite import Published
+from ablations.storage.store import DONE
 from awd.corpus import DATASETS, corpus_identity
 
 _TITLES = {"ptb": "Penn Treebank", "wikitext-2": "WikiText-2", "python-docs": "Python docs"}
@@ -27,7 +29,8 @@ def comparison_frame(data: ReportData) -> pd.DataFrame:
         :func:`ablations.analysis.statistics.summarise` and :func:`ablations.analysis.statistics.summarise_differences`;
         ``published_dataset, published_valid, published_test`` and their ``_difference`` and ``_log_difference``;
         ``valid_minus_published, test_minus_published`` where absolute numbers may be compared
-        (:func:`comparable`); ``reference_n, reference_valid, reference_test``. What does not exist is missing.
+        (:func:`comparable`); ``reference_n, reference_valid, reference_test``; the columns of
+        :func:`ablations.analysis.training_curves.summarise_ends`. What does not exist is missing.
     """
     order = {variant.name: place for place, variant in enumerate(data.suite.variants)}
     keys = data.runs[[*KEYS, "label"]].drop_duplicates(KEYS)
@@ -41,7 +44,7 @@ def comparison_frame(data: ReportData) -> pd.DataFrame:
     for split in SPLITS:
         gap = frame[f"{split}_mean"] - frame[f"published_{split}"]
         frame[f"{split}_minus_published"] = gap.where(frame["dataset"].isin(alike))
-    return frame.merge(_reference(data), on=KEYS, how="left")
+    return frame.merge(_reference(data), on=KEYS, how="left").merge(_ends(data), on=KEYS, how="left")
 
 
 def published_dataset(published: Published | None, dataset: str) -> str | None:
@@ -81,3 +84,8 @@ def _reference(data: ReportData) -> pd.DataFrame:
     runs = data.runs.iloc[:0] if data.reference is None else data.reference
     columns = {"n": "reference_n", "valid_mean": "reference_valid", "test_mean": "reference_test"}
     return summarise(runs).rename(columns=columns)[[*KEYS, *columns.values()]]
+
+
+def _ends(data: ReportData) -> pd.DataFrame:
+    finished = data.runs.loc[data.runs["status"].eq(DONE), RUN]
+    return summarise_ends(training_ends(data.epochs.merge(finished, on=RUN)))

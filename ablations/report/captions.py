@@ -19,7 +19,7 @@ from ablations.analysis.statistics import (
     rank_correlations,
     seed_differences,
 )
-from ablations.report.formats import DASH, number, plural
+from ablations.report.formats import DASH, NOT_ENDED, number, plural
 from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
 from awd.config import config_from_dict
 from awd.messages import one_line
@@ -151,6 +151,17 @@ def _with_interval(row: dict[Hashable, Any], name: str) -> str:
     return number(row[name]) if low == DASH else f"{number(row[name])} [{low}, {high}]"
 
 
+def not_ended(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+    """Which rows might have become better if trained longer; empty where none."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["not_ended"].gt(0)]
+    told = [
+        f"{row['not_ended']} of {plural(row['with_epochs'], 'run')} of {one_line(row['label'])}"
+        for row in rows.to_dict("records")
+    ]
+    last = "their best epoch is in the last tenth"
+    return f"{NOT_ENDED} Training had not ended in {', '.join(told)}: {last}." if told else ""
+
+
 def without_baseline(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
     """Says so when there is nothing to take differences to."""
     rows = frame[frame["dataset"].eq(dataset) & frame["variant"].eq(data.suite.baseline)]
@@ -165,6 +176,7 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
+        not_ended(data, frame, dataset),
         reading(data, frame, dataset, intervals),
         source(data, dataset),
         strengths(data, dataset),
@@ -182,6 +194,7 @@ def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[s
         unfinished(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
+        not_ended(data, frame, dataset),
         correlation(data, frame, dataset),
     ]
     return [sentence for sentence in sentences if sentence]

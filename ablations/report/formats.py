@@ -9,6 +9,7 @@ import pandas as pd
 from awd.messages import one_line
 
 DASH = "–"
+NOT_ENDED = "†"  # beside the label of a row whose training had not ended
 
 _LATEX = str.maketrans(
     {
@@ -33,6 +34,7 @@ _LATEX = str.maketrans(
         "Δ": r"$\Delta$",
         "ρ": r"$\rho$",
         "τ": r"$\tau$",
+        "†": r"$\dagger$",
     }
 )
 

@@ -16,6 +16,7 @@ from ablations.report.captions import (
     correlation,
     decided,
     failures,
+    not_ended,
     paused,
     reading,
     scale,
@@ -29,12 +30,13 @@ from ablations.report.captions import (
 from ablations.report.claims import judged_claims
 from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
 from ablations.report.formats import DASH, number
-from ablations.report.tables import statistics_rows, table_rows
+from ablations.report.tables import statistics_rows, table_rows, training_rows
 from ablations.storage.store import DONE
 from awd.messages import one_line
 
 TITLES = {
     "differences": "What each part is worth",
+    "training": "From when on each part pays",
     "ranks": "The order of the rows",
     "ladder": "How each effect grows with scale",
     "pairs": "Seed by seed",
@@ -43,6 +45,9 @@ TITLES = {
 _SAYS = {
     "differences": "Change in log-perplexity to {baseline}, times 100, by row: our mean with its 95% interval and "
     "every seed, and what was published, if anything. Right of 0 the row is worse.",
+    "training": "A panel a row: the change in log-perplexity to {baseline} of the same seed, both at their best so "
+    "far, times 100, by tokens trained on. Where the line is above 0, in grey, the row is worse: there, what it lacks "
+    "pays. The line is the mean over seeds, thick where its 95% t interval, shaded, leaves out 0.{beginning}",
     "ranks": "Rows from the most harmful loss to the least, ours to the left and the paper's to the right; joined, so "
     "that crossings are disagreements.",
     "ladder": "A panel a row: its change in log-perplexity to {baseline}, times 100, with its 95% interval, at every "
@@ -115,6 +120,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
         "title": dataset_title(dataset),
         "scale": scale(data, dataset),
         "table": _table(table_rows(data, frame, dataset, brief=True)),
+        "training": _table(training_rows(frame, dataset)),
         "statistics": _table(statistics_rows(frame, dataset)),
         "seeds": _table(_seeds(data, dataset)),
         "sentences": [
@@ -122,6 +128,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             for sentence in (
                 unfinished(data, dataset),
                 without_baseline(data, frame, dataset),
+                _together(not_ended(data, frame, dataset)),
                 reading(data, frame, dataset, intervals=True),
                 correlation(data, frame, dataset),
                 source(data, dataset),
@@ -129,12 +136,17 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             )
             if sentence
         ],
-        # a dash stays with its label; a line may break between it and a no-break space, but not at a word joiner
-        "decided": decided(data, frame, dataset).replace("– ", "–\N{WORD JOINER}\N{NO-BREAK SPACE}"),
+        "decided": _together(decided(data, frame, dataset)),
         "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
     }
+
+
+def _together(sentence: str) -> str:
+    """A sentence in which a dash stays with its label."""
+    # a line may break between it and a no-break space, but not at a word joiner
+    return sentence.replace("– ", "–\N{WORD JOINER}\N{NO-BREAK SPACE}")
 
 
 def _table(rows: pd.DataFrame) -> dict[str, Any]:

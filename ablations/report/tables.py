@@ -18,10 +18,12 @@ from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
 from ablations.report.claims import claim_lines
-from ablations.report.formats import DASH, count, latex, markdown, mean_and_sd, number, percent
+from ablations.report.formats import DASH, NOT_ENDED, count, latex, markdown, mean_and_sd, number, percent
 from awd.messages import one_line
 
 Cell = Callable[[Any], str]
+
+_CSV_DIGITS = 8
 
 
 def table_rows(
@@ -29,7 +31,8 @@ def table_rows(
 ) -> pd.DataFrame:
     """The cells of one data set's table, as text; columns that would be empty are left out.
 
-    A variant without a finished run keeps its row: its cells say ``diverged`` or ``failed``, or hold a dash.
+    A variant without a finished run keeps its row: its cells say ``diverged`` or ``failed``, or hold a dash. A dagger
+    beside a label says that training had not ended in one of its runs or more.
 
     Args:
         data: the report's.
@@ -39,7 +42,7 @@ def table_rows(
         brief: leave out the changes in perplexity.
     """
     rows = frame[frame["dataset"].eq(dataset)]
-    columns: dict[str, Cell] = {"variant": lambda row: one_line(row.label), "n": _finished}
+    columns: dict[str, Cell] = {"variant": _label, "n": _finished}
     for split in SPLITS:
         columns[split] = _perplexity(split)
     for split in () if brief else SPLITS:
@@ -68,6 +71,19 @@ def statistics_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
         columns[f"pairing, {split}"] = _one(f"{split}_pairing", number)
         columns[f"p, {split}"] = _one(f"{split}_p_holm", lambda p: DASH if pd.isna(p) else f"{p:.2g}")
         columns[f"seeds needed, {split}"] = _needed(split)
+    return _cells(rows, columns)
+
+
+def training_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Whether training had ended, as text: a row a variant of which a finished run has epochs."""
+    rows = frame[frame["dataset"].eq(dataset) & frame["with_epochs"].gt(0)]
+    columns: dict[str, Cell] = {
+        "variant": _label,
+        "epochs": _one("epochs_trained", lambda epochs: number(epochs, 1)),
+        "best epoch": _one("best_epoch", lambda epoch: number(epoch, 1)),
+        "100 Δ log in the last tenth": _one("last_tenth", number),
+        "runs not ended": lambda row: f"{row.not_ended}/{row.with_epochs}",
+    }
     return _cells(rows, columns)
 
 
@@ -100,11 +116,15 @@ def markdown_page(data: ReportData) -> str:
 
 
 def csv_text(data: ReportData) -> str:
-    """The whole frame in full precision, a line a data set and variant; differences of logs are in nats."""
+    """The whole frame, a line a data set and variant; differences of logs are in nats.
+
+    Eight digits of each number: the last of sixteen depend on the processor, which may add in another order, and the
+    same results are to give the same bytes on any.
+    """
     frame = comparison_frame(data)
     frame.insert(0, "suite", data.suite.name)
     frame.insert(1, "profile", data.profile.name)
-    return frame.to_csv(index=False, lineterminator="\n")
+    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{_CSV_DIGITS}g")
 
 
 def latex_text(data: ReportData) -> str:
@@ -143,7 +163,7 @@ def terminal_table(data: ReportData) -> Group:
 
 def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Table:
     columns: dict[str, Cell] = {
-        "variant": lambda row: one_line(row.label),
+        "variant": _label,
         "runs": lambda row: f"{row.n}/{row.planned}",
     }
     columns |= {split: _perplexity(split) for split in SPLITS}
@@ -188,6 +208,11 @@ def _published_columns(rows: pd.DataFrame, absolute: bool) -> dict[str, Cell]:
     if absolute:
         columns["ours − paper"] = _both("{}_minus_published", _signed)
     return columns
+
+
+def _label(row: Any) -> str:
+    unended = not pd.isna(row.not_ended) and row.not_ended > 0
+    return one_line(row.label) + (f" {NOT_ENDED}" if unended else "")
 
 
 def _finished(row: Any) -> str:

@@ -1,4 +1,5 @@
-"""The figures of a report: differences to the full model, learning curves, the order of the rows, pairs of runs."""
+"""The figures of a report: differences to the full model, at the end and while training; learning curves; the order of
+the rows; pairs of runs."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from ablations.report.figures.ladder import draw_ladder
 from ablations.report.figures.pairs import draw_pairs
 from ablations.report.figures.ranks import draw_ranks
 from ablations.report.figures.style import FORMATS, NARROW, WIDTH, as_svg, save, styled
+from ablations.report.figures.training import draw_training
 
 __all__ = [
     "FORMATS",
@@ -24,11 +26,12 @@ __all__ = [
     "draw_ladder",
     "draw_pairs",
     "draw_ranks",
+    "draw_training",
     "save",
     "styled",
 ]
 
-NAMES = ("differences", "curves", "ranks", "pairs")
+NAMES = ("differences", "curves", "training", "ranks", "pairs")
 
 
 def draw(data: ReportData, width: float = WIDTH) -> dict[str, Figure]:
@@ -38,6 +41,7 @@ def draw(data: ReportData, width: float = WIDTH) -> dict[str, Figure]:
         figures = {
             "differences": draw_differences(data, frame),
             "curves": draw_curves(data, frame),
+            "training": draw_training(data, frame),
             "ranks": draw_ranks(data, frame),
             "pairs": draw_pairs(data, frame),
         }

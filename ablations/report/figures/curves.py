@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ablations.analysis.data import ReportData
-from ablations.report.figures.style import GREY, INK, OURS, PAPER, heading, is_narrow, new_figure, wrapped
-from ablations.storage.store import DIVERGED, DONE, PAUSED
-
-_COLUMNS = 2
-_TITLE = 30  # characters that fit above a panel
-_ROW, _HEADING = 0.92, 0.32  # inches
+from ablations.analysis.training_curves import RUN, in_order
+from ablations.report.figures.panels import (
+    Block,
+    figure_of_blocks,
+    mark_averaging,
+    mark_finetuning,
+    marks_key,
+    say_why_empty,
+    variants_shown,
+)
+from ablations.report.figures.style import INK, OURS, PAPER, wrapped
+from ablations.storage.store import DIVERGED, DONE
 
 
 def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
@@ -34,27 +39,16 @@ def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     datasets = [dataset for dataset in dict.fromkeys(frame["dataset"]) if dataset in finished]
     if not datasets:
         return None
-    panels = {dataset: _variants(data, frame, dataset) for dataset in datasets}
-    lines = max(wrapped(label, _TITLE).count("\n") for rows in panels.values() for _, label in rows)
-    row = _ROW + 0.1 * lines
-    heights = [math.ceil(len(panels[dataset]) / _COLUMNS) * row + _HEADING for dataset in datasets]
-    figure = new_figure(sum(heights) + 0.45)
-    blocks = figure.subfigures(len(datasets), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for block, dataset in zip(blocks, datasets, strict=True):
-        _block(block, data, epochs[epochs["dataset"].eq(dataset)], panels[dataset], dataset)
-    figure.legend(
-        handles=_key(data), loc="outside upper left", ncols=1 if is_narrow() else 2, handlelength=1.6, columnspacing=1.2
-    )
+    shown = {dataset: variants_shown(data, frame, dataset) for dataset in datasets}
+    figure, blocks = figure_of_blocks(data, shown, _key(data))
+    for dataset, block in blocks.items():
+        _fill(block, data, epochs[epochs["dataset"].eq(dataset)], dataset)
     return figure
 
 
 def with_steps(data: ReportData) -> pd.DataFrame:
-    """The epochs with ``step``, counted over both phases from 1, and the ``status`` of their run."""
-    keys = ["dataset", "variant", "seed"]
-    second_phase = data.epochs["phase"].eq("finetune")
-    epochs = data.epochs.assign(second_phase=second_phase).sort_values([*keys, "second_phase", "epoch"])
-    step = epochs.groupby(keys, sort=False).cumcount() + 1
-    return epochs.assign(step=step).merge(data.runs[[*keys, "status"]], on=keys, how="left")
+    """The epochs in order (:func:`ablations.analysis.training_curves.in_order`), with the ``status`` of their run."""
+    return in_order(data.epochs).merge(data.runs[[*RUN, "status"]], on=RUN, how="left")
 
 
 def mean_curve(epochs: pd.DataFrame) -> pd.Series[float]:
@@ -71,36 +65,18 @@ def range_of_seeds(epochs: pd.DataFrame) -> pd.DataFrame:
     return by_step.loc[by_step["size"].eq(done["seed"].nunique()), ["min", "max"]]
 
 
-def _variants(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[tuple[str, str]]:
-    rows = frame[frame["dataset"].eq(dataset)]
-    named = list(rows[["variant", "label"]].itertuples(index=False, name=None))
-    return [row for row in named if row[0] != data.suite.baseline] or named
-
-
-def _block(
-    block: SubFigure, data: ReportData, epochs: pd.DataFrame, panels: list[tuple[str, str]], dataset: str
-) -> None:
-    rows = math.ceil(len(panels) / _COLUMNS)
-    axes = block.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
-    title = heading(data, dataset, 50)
-    block.suptitle(title, x=0.01, ha="left", fontsize=7.5, weight="bold")
+def _fill(block: Block, data: ReportData, epochs: pd.DataFrame, dataset: str) -> None:
     baseline = epochs[epochs["variant"].eq(data.suite.baseline)]
-    for panel, (variant, label) in zip(axes.flat, panels, strict=False):
+    for variant, panel in block.panels.items():
         of_variant = epochs[epochs["variant"].eq(variant)]
         runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["variant"].eq(variant)]
         _lines(panel, baseline, INK, alpha=0.25)
         if variant != data.suite.baseline:
             _lines(panel, of_variant, OURS, alpha=0.45)
         _marks(panel, of_variant, runs)
-        panel.set_title(wrapped(label, _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
-    for panel in axes.flat[len(panels) :]:
-        panel.set_visible(False)
-    _scales(axes[0, 0], epochs)
-    for place, panel in enumerate(axes.flat[: len(panels)]):
-        if place + _COLUMNS >= len(panels):
-            panel.tick_params(labelbottom=True)
-    block.supxlabel("epoch", fontsize=7)
-    block.supylabel("validation perplexity", fontsize=7)
+    _scales(next(iter(block.panels.values())), epochs)
+    block.part.supxlabel("epoch", fontsize=7)
+    block.part.supylabel("validation perplexity", fontsize=7)
 
 
 def _lines(axes: Axes, epochs: pd.DataFrame, color: str, alpha: float) -> None:
@@ -115,7 +91,7 @@ def _lines(axes: Axes, epochs: pd.DataFrame, color: str, alpha: float) -> None:
 def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
     finetuning = epochs.loc[epochs["phase"].eq("finetune"), "step"]
     if len(finetuning):
-        axes.axvline(finetuning.min() - 0.5, color=GREY, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)
+        mark_finetuning(axes, finetuning.min() - 0.5)
     diverged = epochs[epochs["status"].eq(DIVERGED)].groupby("seed")["step"].max()
     if len(diverged):
         # at the top, since the perplexity it went off from is mostly above the axis
@@ -132,12 +108,9 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
             style="italic",
             fontsize=6.5,
         )
-    for started in runs["averaging_started"].dropna():
-        axes.axvline(started + 0.5, ymax=0.12, color=PAPER, linewidth=0.9, label="averaging")
+    mark_averaging(axes, list(runs["averaging_started"].dropna() + 0.5))
     if epochs.empty:
-        reason = "missing" if runs["status"].isna().all() else "paused" if runs["status"].eq(PAUSED).any() else "failed"
-        look: dict[str, Any] = {"ha": "center", "color": GREY, "style": "italic", "fontsize": 6.5}
-        axes.annotate(reason, (0.5, 0.8), xycoords="axes fraction", **look)
+        say_why_empty(axes, runs)
 
 
 def _scales(axes: Axes, epochs: pd.DataFrame) -> None:
@@ -167,6 +140,5 @@ def _key(data: ReportData) -> list[Line2D]:
     return [
         Line2D([], [], color=INK, linewidth=1.2, label=wrapped(baseline, 28)),
         Line2D([], [], color=OURS, linewidth=1.2, label="the variant named above"),
-        Line2D([], [], color=PAPER, linestyle="none", marker="|", markersize=5, label="averaging starts, by seed"),
-        Line2D([], [], color=GREY, linewidth=0.7, linestyle=(0, (1, 1.5)), label="fine-tuning starts"),
+        *marks_key(),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ FORMATS = ("png", "pdf")
 # Okabe & Ito's palette, told apart by colour-blind readers, and in grey
 OURS, PAPER = "#0072B2", "#D55E00"
 INK, GREY, FAINT = "#222222", "#767676", "#D9D9D9"
+
+# lines and positions, but no scale
+_PLACES, _LONG_NUMBER = re.compile(r' (?:d|x|y)="[^"]+"'), re.compile(r"\d+\.\d{3,}")
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -94,13 +98,20 @@ def save(figure: Figure, path: Path, suffix: str) -> None:
 
 
 def as_svg(figure: Figure) -> str:
-    """A figure as an ``<svg>`` element without a background, the same text for the same data."""
+    """A figure as an ``<svg>`` element without a background, the same text for the same data.
+
+    Places are in hundredths of a point, which nobody sees and saves a quarter of a page's bytes.
+    """
     written = io.StringIO()
     with styled():
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(written, format="svg", transparent=True, metadata=metadata)
     text = written.getvalue()
-    return text[text.index("<svg") :].rstrip()
+    return _PLACES.sub(_shortened, text[text.index("<svg") :].rstrip())
+
+
+def _shortened(places: re.Match[str]) -> str:
+    return _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", places[0])
 
 
 def wrapped(label: str, width: int) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
 from ablations.analysis.frame import comparison_frame
 from ablations.analysis.statistics import seed_differences
+from ablations.analysis.training_curves import best_so_far_differences, mean_differences
 from ablations.report.figures import NARROW, as_svg, draw
 from ablations.report.figures.curves import mean_curve, range_of_seeds, with_steps
 from ablations.report.figures.style import WIDTH
@@ -112,6 +115,77 @@ def test_a_mean_ends_where_the_first_seed_ends(demo):
     assert mean_curve(epochs[epochs["variant"].eq("no-ntasgd")]).empty  # all diverged
 
 
+def test_the_differences_while_training_end_where_the_table_is(figures, demo):
+    # in these runs a final perplexity is the best of the epochs
+    frame = comparison_frame(demo).set_index("variant")
+    axes = panel(figures["training"], "– weight-dropping")
+    (mean,) = lines(axes, "mean")
+    assert mean[0, 0] == 0.04
+    assert mean[-1].tolist() == pytest.approx([36 * 0.04, 100 * frame.loc["no-weight-drop", "valid_log_difference"]])
+    (band,) = [part for part in axes.collections if part.get_label() == "interval"]
+    last = [y for x, y in band.get_paths()[0].vertices if x == pytest.approx(36 * 0.04)]
+    low, high = (100 * frame.loc["no-weight-drop", f"valid_log_{side}"] for side in ("low", "high"))
+    assert (min(last), max(last)) == pytest.approx((low, high))
+
+
+def test_a_difference_while_training_is_thick_where_its_interval_leaves_out_0(figures, demo):
+    epochs = with_steps(demo)
+    found = mean_differences(best_so_far_differences(epochs[epochs["status"].eq("done")], "full"))
+    of_row = found[found["variant"].eq("full-size-embedding")]
+    sure = of_row[of_row["low"].gt(0) | of_row["high"].lt(0)]
+    (thick,) = lines(panel(figures["training"], "– full sized embedding"), "not 0")
+    assert 0 < len(sure) < len(of_row)
+    assert thick[:, 0].tolist() == pytest.approx((sure["tokens"] / 1e6).tolist())
+
+
+def test_training_marks_averaging_and_fine_tuning_by_tokens(figures, demo):
+    axes = panel(figures["training"], "– weight-dropping")
+    started = demo.runs.loc[demo.runs["variant"].eq("no-weight-drop"), "averaging_started"]
+    assert sorted(data[0, 0] for data in lines(axes, "averaging")) == pytest.approx(sorted(0.04 * started))
+    assert [data[0, 0] for data in lines(axes, "fine-tuning")] == pytest.approx([24 * 0.04])
+    assert lines(panel(figures["training"], "– fine-tuning"), "fine-tuning") == []
+
+
+def test_the_panels_of_training_have_one_scale_set_by_the_later_part(tmp_path):
+    data = report_data(tmp_path, datasets=["ptb", "wikitext-2"])
+    steep = data.epochs["variant"].eq("no-weight-drop") & data.epochs["epoch"].le(3) & data.epochs["phase"].eq("train")
+    epochs = data.epochs.assign(valid_ppl=data.epochs["valid_ppl"].mask(steep, 1e6))
+    axes = draw(replace(data, epochs=epochs))["training"].axes
+    assert len({panel.get_ylim() for panel in axes}) == 1
+    low, high = axes[0].get_ylim()
+    assert low < 0 < high < 40
+
+
+def test_0_is_in_sight_where_every_interval_leaves_it_out(tmp_path):
+    data = report_data(tmp_path, suite=user_suite(2))
+    far = data.epochs["variant"].eq("v1")
+    axes = draw(replace(data, epochs=data.epochs.assign(valid_ppl=np.where(far, 200.0, 100.0))))["training"].axes[0]
+    low, high = axes.get_ylim()
+    assert low <= -1
+    assert high >= 100 * np.log(2)
+
+
+def test_training_of_one_seed_has_no_interval(paper):
+    figure = draw(paper)["training"]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[0] == "one seed"
+    assert not any("interval" in name for name in named)
+    assert lines(panel(figure, "– weight-dropping"), "not 0")[0].size == 0
+
+
+def test_training_says_why_a_panel_is_empty(figures, tmp_path):
+    assert sorted(texts(figures["training"])) == ["diverged", "missing"]
+    lone = draw(report_data(tmp_path, seeds=2, without=[("full", 2), ("no-ntasgd", 1)]))["training"]
+    assert texts(lone) == ["no pair"]
+
+
+def test_long_runs_are_drawn_with_few_places(demo):
+    many = pd.concat([demo.epochs.assign(epoch=demo.epochs["epoch"] + 100 * n) for n in range(12)])
+    (mean,) = lines(panel(draw(replace(demo, epochs=many))["training"], "– weight-dropping"), "mean")
+    assert len(mean) <= 200
+    assert mean[-1, 0] == pytest.approx(12 * 36 * 0.04)
+
+
 def test_the_slopes_join_both_orders(figures, demo):
     axes = figures["ranks"].axes[0]
     slopes = [np.asarray(line.get_ydata()) for line in axes.get_lines()]
@@ -133,7 +207,7 @@ def test_two_data_sets_have_a_panel_each(paper):
 def test_suites_of_the_users_own_are_drawn_without_ranks(tmp_path, variants):
     data = report_data(tmp_path, suite=user_suite(variants, "– costs $5 & more, with a really very long name"), seeds=2)
     found = draw(data)
-    assert list(found) == ["differences", "curves", "pairs"]
+    assert list(found) == ["differences", "curves", "training", "pairs"]
     (ours,) = lines(found["differences"].axes[0], "ours")
     assert len(ours) == variants - 1
 
@@ -144,7 +218,7 @@ def test_a_data_set_without_a_finished_run_has_no_block(tmp_path, status):
     runs = data.runs.assign(status=data.runs["status"].mask(data.runs["dataset"].eq("wikitext-2"), status))
     found = draw(replace(data, runs=runs))
     assert len(found["differences"].axes) == len(found["ranks"].axes) == 1
-    assert len(found["curves"].subfigs) == len(found["pairs"].subfigs) == 1
+    assert [len(found[name].subfigs) for name in ("curves", "training", "pairs")] == [1, 1, 1]
 
 
 def test_without_a_baseline_only_curves_are_left(tmp_path):
@@ -205,3 +279,16 @@ def test_a_figure_is_the_same_text_each_time(demo):
     first, second = (as_svg(draw(demo, NARROW)["differences"]) for _ in range(2))
     assert first == second
     assert first.startswith("<svg")
+
+
+def test_the_places_of_an_svg_are_short_and_where_they_were(demo):
+    figure = draw(demo, NARROW)["training"]
+    text = as_svg(figure)
+    assert not re.search(r' (?:d|x|y)="[^"]*\d\.\d{3,}', text)
+    assert "scale(0.015625)" in text, "of the letters"
+    # the line of every panel at 0 begins where its axis does
+    (left, _), (_, bottom) = figure.axes[0].transAxes.transform([(0, 0), (1, 0)]) * 72 / figure.dpi
+    height = figure.get_figheight() * 72
+    zero = figure.axes[0].transData.transform((0, 0))[1] * 72 / figure.dpi
+    assert re.search(rf"M {left:.2f} {height - zero:.2f} \nL", text)
+    assert bottom < zero

@@ -144,7 +144,7 @@ def short(config: str) -> str:
 
 def test_colours_follow_the_readers_scheme(text: str) -> None:
     figures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(figures) == 4
+    assert len(figures) == 5
     for figure in figures:
         assert not set(re.findall(r"#[0-9a-fA-F]{6}\b", figure)) - {"#000000"}, "only the page's own colours"
         assert "var(--ink)" in figure

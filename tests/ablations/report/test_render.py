@@ -15,7 +15,9 @@ from awd.errors import InputError
 from tests.ablations.report.synthetic import report_data, user_suite
 
 TABLES = ["table5.md", "table5.csv", "table5.tex"]
-FIGURES = [f"{name}.{suffix}" for name in ("differences", "curves", "ranks", "pairs") for suffix in ("png", "pdf")]
+FIGURES = [
+    f"{name}.{suffix}" for name in ("differences", "curves", "training", "ranks", "pairs") for suffix in ("png", "pdf")
+]
 PAGE = ["index.html"]
 
 
@@ -40,7 +42,7 @@ def test_a_figure_that_cannot_be_drawn_any_more_does_not_stay(tmp_path):
     old.parent.mkdir()
     old.touch()
     paths = render_report(report_data(tmp_path / "results", suite=user_suite(2), seeds=1), old.parent)
-    assert [path.name for path in paths] == ["mine.md", "mine.csv", "mine.tex", *FIGURES[:4], *PAGE]
+    assert [path.name for path in paths] == ["mine.md", "mine.csv", "mine.tex", *FIGURES[:6], *PAGE]
     assert not old.exists()
 
 

@@ -1,0 +1,112 @@
+"""Small panels, one a variant, in blocks, one a data set: what the figures by epoch have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from ablations.analysis.data import ReportData
+from ablations.report.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
+from ablations.storage.store import DIVERGED, PAUSED
+
+DOTTED: Any = (0, (1, 1.5))
+
+_COLUMNS = 2
+_TITLE = 30  # characters that fit above a panel of a figure that is a column wide
+_ROW, _HEADING, _KEY = 0.92, 0.32, 0.15  # inches
+
+
+@dataclass(frozen=True)
+class Block:
+    """The panels of a data set.
+
+    Attributes:
+        part: of the figure.
+        panels: by variant, in order; all with one horizontal and one vertical axis.
+    """
+
+    part: SubFigure
+    panels: dict[str, Axes]
+
+
+def variants_shown(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[tuple[str, str]]:
+    """Name and label of each row of a data set but the baseline, in the suite's order; alone, the baseline's."""
+    rows = frame[frame["dataset"].eq(dataset)]
+    named = list(rows[["variant", "label"]].itertuples(index=False, name=None))
+    return [row for row in named if row[0] != data.suite.baseline] or named
+
+
+def figure_of_blocks(
+    data: ReportData, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Artist]
+) -> tuple[Figure, dict[str, Block]]:
+    """A figure with a block a data set, each with its heading and titled, empty panels; the key above all.
+
+    Args:
+        data: the report's.
+        shown: by data set, name and label of each panel.
+        key: what the legend holds.
+    """
+    lines = max(fitted(label, _TITLE).count("\n") for rows in shown.values() for _, label in rows)
+    row = _ROW + 0.1 * lines
+    heights = [math.ceil(len(rows) / _COLUMNS) * row + _HEADING for rows in shown.values()]
+    columns = 1 if is_narrow() else 2
+    figure = new_figure(sum(heights) + _KEY + _KEY * math.ceil(len(key) / columns))
+    parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
+    blocks = {}
+    for part, (dataset, rows) in zip(parts, shown.items(), strict=True):
+        part.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
+        blocks[dataset] = Block(part, _panels(part, rows))
+    figure.legend(handles=key, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2)
+    return figure, blocks
+
+
+def _panels(part: SubFigure, rows: Sequence[tuple[str, str]]) -> dict[str, Axes]:
+    axes = part.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True, sharey=True).flat
+    panels = {variant: panel for (variant, _), panel in zip(rows, axes, strict=False)}
+    for place, ((_, label), panel) in enumerate(zip(rows, panels.values(), strict=True)):
+        panel.set_title(fitted(label, _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
+        if place + _COLUMNS >= len(rows):
+            panel.tick_params(labelbottom=True)
+    for panel in axes[len(rows) :]:
+        panel.set_visible(False)
+    return panels
+
+
+def mark_finetuning(axes: Axes, start: float) -> None:
+    """A dotted line where fine-tuning starts."""
+    axes.axvline(start, color=GREY, linewidth=0.7, linestyle=DOTTED, zorder=0, label="fine-tuning")
+
+
+def mark_averaging(axes: Axes, starts: Sequence[float]) -> None:
+    """A tick on the axis where averaging starts, one a seed."""
+    for start in starts:
+        axes.axvline(start, ymax=0.12, color=PAPER, linewidth=0.9, label="averaging")
+
+
+def marks_key() -> list[Line2D]:
+    """What the marks are, for a legend."""
+    return [
+        Line2D([], [], color=PAPER, linestyle="none", marker="|", markersize=5, label="averaging starts, by seed"),
+        Line2D([], [], color=GREY, linewidth=0.7, linestyle=DOTTED, label="fine-tuning starts"),
+    ]
+
+
+def say_why_empty(axes: Axes, runs: pd.DataFrame) -> None:
+    """What became of the runs of a panel that has nothing to draw."""
+    status = runs["status"]
+    reason = next((name for name in (PAUSED, DIVERGED) if status.eq(name).any()), "failed")
+    say(axes, "missing" if status.isna().all() else reason)
+
+
+def say(axes: Axes, text: str) -> None:
+    """A word instead of curves."""
+    look: dict[str, Any] = {"ha": "center", "color": GREY, "style": "italic", "fontsize": 6.5}
+    axes.annotate(text, (0.5, 0.8), xycoords="axes fraction", **look)
