@@ -76,7 +76,7 @@ def compare(program: Program, shape: Configuration) -> Iterator[Difference]:
 
 def _told(differences: Iterator[Difference]) -> Iterator[Difference]:
     for row in differences:
-        say(f"{row.part}, {row.ours}: {row.largest:.1e}")
+        say(f"{row.part}, {row.by}: {row.largest:.1e}")
         yield row
 
 
@@ -84,8 +84,7 @@ def _require_within(rows: list[Difference]) -> None:
     beyond = [row for row in rows if not row.within]
     if beyond:
         told = [
-            f"{row.part} of {row.ours}: {row.largest:.1e} in {row.where}, {row.allowed:.0e} is allowed"
-            for row in beyond
+            f"{row.part} of {row.by}: {row.largest:.1e} in {row.where}, {row.allowed:.0e} is allowed" for row in beyond
         ]
         raise MeasurementError("more than rounding apart from the authors' program:\n  " + "\n  ".join(told))
 
@@ -94,7 +93,7 @@ def cells(row: Difference) -> dict[str, str]:
     """A row of the table."""
     return {
         "compared": row.part,
-        "ours": row.ours,
+        "computed by": row.by,
         "largest difference": f"{row.largest:.1e}" if row.largest else "0",
         "allowed": f"{row.allowed:.0e}",
         "where": row.where,

@@ -17,14 +17,14 @@ class Difference:
 
     Attributes:
         part: what was compared.
-        ours: what computed our side.
+        by: what computed the side that is held against theirs.
         largest: relative difference, the largest of all that were compared; of tensors, of their norms.
         where: out of what, or where it was largest.
         allowed: the tolerance.
     """
 
     part: str
-    ours: str
+    by: str
     largest: float
     where: str
     allowed: float
@@ -51,11 +51,17 @@ def largest(differences: Mapping[str, float]) -> tuple[float, str]:
     return differences[name], name
 
 
-def made_up_text(words: int, tokens: int, seed: int) -> Tensor:
-    """Text in which a word is followed by one of three, ``(tokens,)`` of ids.
+def zipf_text(words: int, tokens: int, seed: int) -> Tensor:
+    """Text whose words are drawn by Zipf's law, ``(tokens,)`` of ids.
 
     The last word of the vocabulary never occurs: their look-up gives it no gradient (docs/fidelity.md).
     """
+    frequencies = 1 / torch.arange(1, words, dtype=torch.float64)
+    return torch.multinomial(frequencies, tokens, replacement=True, generator=torch.Generator().manual_seed(seed))
+
+
+def learnable_text(words: int, tokens: int, seed: int) -> Tensor:
+    """Text in which a word is followed by one of three, ``(tokens,)`` of ids; without the last word either."""
     choices = torch.randint(3, (tokens,), generator=torch.Generator().manual_seed(seed)).tolist()
     text = itertools.accumulate(choices, lambda word, choice: (2 * word + choice) % (words - 1), initial=0)
     return torch.tensor(list(text)[1:])

@@ -16,7 +16,7 @@ from awd.model import AWDLSTM, detach
 from awd.optim import Stepper
 from awd.streams import Streams
 from awd.windows import draw_length
-from benchmarks.published.difference import Difference, largest, made_up_text, relative
+from benchmarks.published.difference import Difference, largest, learnable_text, relative
 from benchmarks.published.program import Program, Training
 
 STEPS = 40
@@ -74,7 +74,7 @@ def optimizer_steps(program: Program) -> Iterator[Difference]:
     """All weights after 40 steps, and their averages: clipped, decayed, each at the rate of its window."""
     generator = Streams(_SEED)["window lengths"]
     lengths = [draw_length(SMALL.windows, generator) for _ in range(STEPS)]
-    text = made_up_text(WORDS, (sum(lengths) + 1) * SMALL.training.batch_size, seed=4)
+    text = learnable_text(WORDS, (sum(lengths) + 1) * SMALL.training.batch_size, seed=4)
     for case in CASES:
         theirs, optimizer = _their_steps(program, case, text, lengths)
         stepper = _our_steps(case, text, lengths)

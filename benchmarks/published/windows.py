@@ -17,7 +17,7 @@ from awd.model import AWDLSTM, detach
 from awd.streams import Streams
 from benchmarks.command import MeasurementError
 from benchmarks.configurations import Configuration
-from benchmarks.published.difference import Difference, largest, made_up_text, relative
+from benchmarks.published.difference import Difference, largest, relative, zipf_text
 from benchmarks.published.program import SHORTEST, Program, Training
 
 LOSS_PARTS = ("cross-entropy", "AR", "TAR")
@@ -48,10 +48,10 @@ SIDES = (
     Side("torch float64", torch.float64, PLAIN, 1e-12, 1e-11),
     Side("torch fp32", torch.float32, PLAIN, 1e-5, 1e-4),
     Side("fast fp32", torch.float32, FastEngine(), 1e-5, 1e-4),
-    Side("fast bf16", torch.float32, FastEngine("bf16"), 2e-2, 1e-1),
-    Side("(theirs in float32)", torch.float32, None, 1e-5, 1e-4),  # a yardstick: what rounding alone does
+    Side("fast bf16", torch.float32, FastEngine("bf16"), 1e-2, 5e-2),
+    Side("theirs, float32", torch.float32, None, 1e-5, 1e-4),  # a yardstick: what rounding alone does
 )
-_VALIDATION = {torch.float64: 1e-12, torch.float32: 1e-5}
+_EVALUATED = SIDES[:2]  # evaluation is PyTorch's own kernels under every engine
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class Window:
 def validation(program: Program, shape: Configuration) -> Iterator[Difference]:
     """The mean loss of some validation windows, without dropout, in float64 and in float32."""
     rows = int(_VALID_WINDOWS * shape.config.windows.length) + 1
-    text = made_up_text(shape.vocabulary_size, rows * _VALID_COLUMNS, seed=2)
+    text = zipf_text(shape.vocabulary_size, rows * _VALID_COLUMNS, seed=2)
     where = f"{(rows - 1) * _VALID_COLUMNS:,} words, no dropout"
-    for dtype, allowed in _VALIDATION.items():
-        model = _network(shape, dtype)
+    for side in _EVALUATED:
+        model = _network(shape, side.dtype)
         theirs = Training(program, model, shape.config, text, _unwanted, _unwanted)
         ours = evaluate(model, batchify(text, _VALID_COLUMNS, "valid"))
         difference = relative(ours, theirs.evaluate(text, _VALID_COLUMNS))
-        yield Difference("validation loss", f"torch {str(dtype).removeprefix('torch.')}", difference, where, allowed)
+        yield Difference("validation loss", side.name, difference, where, side.losses)
 
 
 def _unwanted() -> Any:
@@ -88,7 +88,7 @@ def training_windows(program: Program, shape: Configuration) -> Iterator[Differe
     )
     shape = replace(shape, config=config)
     lengths = [max(SHORTEST, shape.length), max(SHORTEST, shape.length // 2)]
-    text = made_up_text(shape.vocabulary_size, (sum(lengths) + 1) * shape.batch_size, seed=3)
+    text = zipf_text(shape.vocabulary_size, (sum(lengths) + 1) * shape.batch_size, seed=3)
     reference = _their_windows(program, _network(shape, torch.float64), shape, text, lengths)
     for side in SIDES:
         model = _network(shape, side.dtype, side.engine or PLAIN)
