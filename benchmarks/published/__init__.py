@@ -1,0 +1,5 @@
+"""Ours held against the program that the paper's authors published: ``python -m benchmarks.published --help``."""
+
+from benchmarks.published.command import main
+
+__all__ = ["main"]

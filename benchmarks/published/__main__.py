@@ -1,0 +1,5 @@
+"""The command line."""
+
+from benchmarks.published import main
+
+main()
