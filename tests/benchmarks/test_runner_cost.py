@@ -12,7 +12,7 @@ from tests.benchmarks.conftest import Refused, run
 
 @pytest.mark.slow
 def test_a_sweep_is_watched_and_saves_are_timed(tmp_path: Path) -> None:
-    done = run("runner", "--runs", "5", "--saves", "2", "--configs", "tiny", "--save", "--results", tmp_path)
+    done = run("runner_cost", "--runs", "5", "--saves", "2", "--configs", "tiny", "--save", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     stored = pd.read_parquet(tmp_path / "runner.parquet")
     assert stored.loc[stored["part"] == "save", "seconds"].gt(0).all()
@@ -24,5 +24,5 @@ def test_a_sweep_is_watched_and_saves_are_timed(tmp_path: Path) -> None:
 
 
 def test_bad_options_are_refused_with_exit_code_2(refused: Refused) -> None:
-    assert "did you mean 'tiny'" in refused("runner", "--configs", "tinny")
-    assert "--runs" in refused("runner", "--runs", "1")
+    assert "did you mean 'tiny'" in refused("runner_cost", "--configs", "tinny")
+    assert "--runs" in refused("runner_cost", "--runs", "1")

@@ -18,7 +18,7 @@ TINY = ["--config", "tiny", "--engine", "torch", "--precision", "fp32", "--round
 
 @pytest.mark.slow
 def test_runs_side_by_side_and_sizes_are_measured_and_written(tmp_path: Path) -> None:
-    done = run("suite", *TINY, "--parts", "jobs,tokens", "--tokens", "2000", "--save", "--results", tmp_path)
+    done = run("throughput", *TINY, "--parts", "jobs,tokens", "--tokens", "2000", "--save", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Goal: two runs" in done.stdout
     stored = pd.read_parquet(tmp_path / "suite.parquet")
@@ -42,7 +42,7 @@ def test_runs_side_by_side_and_sizes_are_measured_and_written(tmp_path: Path) ->
     ],
 )
 def test_bad_options_are_refused_with_exit_code_2(arguments: list[str], said: str, refused: Refused) -> None:
-    assert said in refused("suite", *arguments)
+    assert said in refused("throughput", *arguments)
 
 
 def test_sizes_are_read_as_a_list() -> None:
