@@ -106,13 +106,15 @@ def notes(program: Program, config: str) -> list[str]:
         f"Their program: commit {program.commit or 'unknown'}. Its modules, and train() and evaluate() of its main.py, "
         "run unchanged on our weights, masks and window lengths; only PyTorch's drawing of masks is replaced, and the "
         "rounding of their loss to float32.",
-        f"Single windows: {CONFIGURATIONS[config].title}, batch {CONFIGURATIONS[config].batch_size}, gradients before "
-        "clipping, everything against theirs in float64; validation against theirs in the same type. Optimizers and "
-        "runs: two layers of at most 32 units, float64.",
+        f"Single windows: {CONFIGURATIONS[config].title}, batch {CONFIGURATIONS[config].batch_size}, initial weights. "
+        "Parts of the loss and gradients (before clipping) are those of two windows, the state carried, against theirs "
+        "in float64; a validation loss is against theirs in the same type. Optimizers and runs: two layers of at most "
+        "32 units, float64.",
         "Differences are relative: norm of the difference over norm of theirs, the largest of all. Their loss of a "
         "text, a sum over its rows, is first divided by the rows predicted.",
         "ASGD is torch.optim.ASGD with t0=0 and lambd=0. As it is, its rates come a step late and its mean leaves out "
-        "the first iterate: there ours is told the same. Made a plain mean, it is ours. Runs use the latter.",
+        "the first iterate: there ours is told the same. Made a plain mean, it is ours. Runs use the latter, and "
+        "fine-tune by train() under it.",
         "Texts are made up, lack the last word of the vocabulary, and leave no last window of one step in a run: "
         "there the two differ, see docs/fidelity.md.",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.published.optimizers import make_plain, optimizer_steps
 from benchmarks.published.program import MODULES, SCRIPT, load
 from benchmarks.published.runs import RUNS, whole_runs
 from benchmarks.published.windows import training_windows, validation
+from benchmarks.record import RESULTS
 from tests.benchmarks.authors_stub import write_stub
 from tests.benchmarks.conftest import Refused, run
 
@@ -190,3 +192,18 @@ def test_differences_are_relative_and_nothing_hides() -> None:
 @pytest.mark.parametrize("text", [zipf_text, learnable_text])
 def test_made_up_texts_have_all_words_but_the_last(text: Callable[..., torch.Tensor]) -> None:
     assert text(12, 2000, seed=1).unique().tolist() == list(range(11))
+
+
+def test_the_document_has_the_stored_figures() -> None:
+    stored = pd.read_parquet(RESULTS / "published.parquet")
+    document = (RESULTS.parents[1] / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    lines = re.findall(
+        r"^\|(.*)\|$", document.partition("authors' program\n")[2].partition("## Model")[0], re.MULTILINE
+    )
+    header, _, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    told = {(row[0], by): cell for row in rows for by, cell in zip(header[1:], row[1:], strict=True) if cell != "–"}
+    assert told == {(row["part"], row["by"]): cells_of(row) for row in stored.to_dict("records")}
+
+
+def cells_of(row: dict[str, float]) -> str:
+    return f"{row['largest']:.1e}" if row["largest"] else "0"
