@@ -67,11 +67,11 @@ def published(
 
 
 def compare(program: Program, shape: Configuration) -> Iterator[Difference]:
-    """Every comparison, the quick ones first."""
-    yield from optimizer_steps(program)
-    yield from whole_runs(program)
+    """Every comparison, parts before the whole."""
     yield from validation(program, shape)
     yield from training_windows(program, shape)
+    yield from optimizer_steps(program)
+    yield from whole_runs(program)
 
 
 def _told(differences: Iterator[Difference]) -> Iterator[Difference]:
@@ -84,7 +84,7 @@ def _require_within(rows: list[Difference]) -> None:
     beyond = [row for row in rows if not row.within]
     if beyond:
         told = [
-            f"{row.part} of {row.by}: {row.largest:.1e} in {row.where}, {row.allowed:.0e} is allowed" for row in beyond
+            f"{row.part} of {row.by}: {row.largest:.1e} ({row.where}), {row.allowed:.0e} is allowed" for row in beyond
         ]
         raise MeasurementError("more than rounding apart from the authors' program:\n  " + "\n  ".join(told))
 

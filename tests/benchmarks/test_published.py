@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.command import MeasurementError
 from benchmarks.configurations import CONFIGURATIONS
-from benchmarks.published import command, main
+from benchmarks.published import command, main, runs
 from benchmarks.published.difference import Difference, largest, learnable_text, relative, zipf_text
 from benchmarks.published.optimizers import make_plain, optimizer_steps
 from benchmarks.published.program import MODULES, SCRIPT, load
@@ -178,6 +178,14 @@ def test_runs_learn_average_and_fine_tune(tmp_path: Path) -> None:
     for row in found:
         assert "averaged" in row.where
         assert "(0 averaged)" not in row.where
+
+
+def test_a_run_that_takes_another_course_is_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RUNS", RUNS[:1])
+    program = load(write_stub(tmp_path, "main.py", "optimizer.step()", "pass"))  # never worse, so never averaged
+    (row,) = whole_runs(program)
+    assert not row.within
+    assert row.where.endswith("theirs 11 and 0")
 
 
 def test_differences_are_relative_and_nothing_hides() -> None:
