@@ -105,6 +105,8 @@ def test_a_fault_ends_in_exit_code_1_and_names_the_part(
          "self.encoder(input)", "masks: their program draws one of"),
         ("locked_dropout.py", "x[:1]", "x", "masks: their program draws one of"),
         ("weight_drop.py", "torch.nn.functional.dropout(raw, self.dropout, self.training)", "raw", "masks: .* 3 fewer"),
+        ("model.py", "tie_weights=False", "tied=False", "their model failed: TypeError"),
+        ("main.py", "model.train()(words", "model.start()(words", r"their train\(\) failed: AttributeError"),
     ],
 )  # fmt: skip
 def test_another_network_or_other_masks_are_told(file: str, right: str, wrong: str, said: str, tmp_path: Path) -> None:
