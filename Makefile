@@ -1,7 +1,7 @@
 # Everything that must hold before a commit; PYTHON=... picks another interpreter
 PYTHON ?= .venv/bin/python
 
-.PHONY: checks lint types test slow format reference reference-small
+.PHONY: checks lint types test slow format reference reference-small reference-ladder
 checks: lint types test
 
 lint:
@@ -33,3 +33,7 @@ reference-small:
 	$(PYTHON) run_ablations.py --all --profile small --dataset ptb --seeds 5 $(REFERENCE) --no-report
 	$(PYTHON) run_ablations.py --all --profile small --dataset wikitext-2 $(REFERENCE) --no-report
 	$(PYTHON) run_ablations.py report --profile small --results results/reference --reports reports/reference
+
+# each effect at every published scale
+reference-ladder:
+	$(PYTHON) run_ablations.py ladder --results results/reference --reports reports/reference

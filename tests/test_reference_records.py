@@ -72,6 +72,13 @@ def test_the_published_report_is_made_from_the_published_runs(profile: str, tmp_
     assert (REPORTS / profile / "index.html").stat().st_size < 3_000_000
 
 
+def test_the_published_ladder_is_made_from_the_published_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "run_ablations.py", "ladder", "--results", RESULTS, "--reports", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    for name in ("ladder.md", "ladder.csv"):
+        assert (tmp_path / "ladder" / name).read_bytes() == (REPORTS / "ladder" / name).read_bytes()
+
+
 @pytest.mark.parametrize("dataset", ["ptb", "wikitext-2"])
 def test_the_small_profile_has_the_best_settings_of_its_study(dataset: str) -> None:
     study = RESULTS / "tuning" / f"small-{dataset}"

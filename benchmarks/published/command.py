@@ -67,11 +67,11 @@ def published(
 
 
 def compare(program: Program, shape: Configuration) -> Iterator[Difference]:
-    """Every comparison, the quick ones first."""
-    yield from optimizer_steps(program)
-    yield from whole_runs(program)
+    """Every comparison, parts before the whole."""
     yield from validation(program, shape)
     yield from training_windows(program, shape)
+    yield from optimizer_steps(program)
+    yield from whole_runs(program)
 
 
 def _told(differences: Iterator[Difference]) -> Iterator[Difference]:
@@ -84,7 +84,7 @@ def _require_within(rows: list[Difference]) -> None:
     beyond = [row for row in rows if not row.within]
     if beyond:
         told = [
-            f"{row.part} of {row.by}: {row.largest:.1e} in {row.where}, {row.allowed:.0e} is allowed" for row in beyond
+            f"{row.part} of {row.by}: {row.largest:.1e} ({row.where}), {row.allowed:.0e} is allowed" for row in beyond
         ]
         raise MeasurementError("more than rounding apart from the authors' program:\n  " + "\n  ".join(told))
 
@@ -106,13 +106,15 @@ def notes(program: Program, config: str) -> list[str]:
         f"Their program: commit {program.commit or 'unknown'}. Its modules, and train() and evaluate() of its main.py, "
         "run unchanged on our weights, masks and window lengths; only PyTorch's drawing of masks is replaced, and the "
         "rounding of their loss to float32.",
-        f"Single windows: {CONFIGURATIONS[config].title}, batch {CONFIGURATIONS[config].batch_size}, gradients before "
-        "clipping, everything against theirs in float64; validation against theirs in the same type. Optimizers and "
-        "runs: two layers of at most 32 units, float64.",
+        f"Single windows: {CONFIGURATIONS[config].title}, batch {CONFIGURATIONS[config].batch_size}, initial weights. "
+        "Parts of the loss and gradients (before clipping) are those of two windows, the state carried, against theirs "
+        "in float64; a validation loss is against theirs in the same type. Optimizers and runs: two layers of at most "
+        "32 units, float64.",
         "Differences are relative: norm of the difference over norm of theirs, the largest of all. Their loss of a "
         "text, a sum over its rows, is first divided by the rows predicted.",
         "ASGD is torch.optim.ASGD with t0=0 and lambd=0. As it is, its rates come a step late and its mean leaves out "
-        "the first iterate: there ours is told the same. Made a plain mean, it is ours. Runs use the latter.",
+        "the first iterate: there ours is told the same. Made a plain mean, it is ours. Runs use the latter, and "
+        "fine-tune by train() under it.",
         "Texts are made up, lack the last word of the vocabulary, and leave no last window of one step in a run: "
         "there the two differ, see docs/fidelity.md.",
     ]

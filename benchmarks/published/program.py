@@ -211,14 +211,14 @@ class Training:
     def train(self, optimizer: torch.optim.Optimizer) -> None:
         """An epoch of their ``train``."""
         self.namespace["optimizer"] = optimizer
-        with self._adapted():
+        with self._adapted(), _named("train()"):
             self.namespace["train"]()
 
     def evaluate(self, tokens: Tensor, batch_size: int) -> float:
         """The mean loss that their ``evaluate`` gives for a text, made one a predicted token: theirs divides the sum by
         the rows of the text, one more than are predicted."""
         data = self.program.names["batchify"](tokens, batch_size, self.namespace["args"])
-        with self._adapted():
+        with self._adapted(), _named("evaluate()"):
             return self.namespace["evaluate"](data, batch_size) * len(data) / (len(data) - 1)
 
     @contextlib.contextmanager
@@ -253,6 +253,17 @@ class Training:
     def _after_window(self, module: nn.Module, arguments: Any, result: Any) -> None:
         if module.training and (left := self.masks.left()):
             raise MeasurementError(f"masks: their program drew {left} fewer for a window than ours")
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Whatever goes wrong in their code ends in one message, not in a traceback through it."""
+    try:
+        yield
+    except MeasurementError:
+        raise
+    except Exception as error:
+        raise MeasurementError(f"their {what} failed: {error!r}") from error
 
 
 class _HandedIn:
@@ -300,7 +311,7 @@ def _next(masks: list[Tensor], shape: torch.Size) -> Tensor:
 def _build(program: Program, ours: AWDLSTM, dtype: torch.dtype) -> tuple[Any, Any]:
     """Their model and loss at the sizes and strengths of ours."""
     sizes, strengths = ours.model_config, ours.regularization
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its layers
+    with _named("model"), contextlib.redirect_stdout(io.StringIO()):  # it prints its layers
         model = program.names["RNNModel"](
             "LSTM",
             ours.vocabulary_size,

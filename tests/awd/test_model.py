@@ -106,6 +106,15 @@ def test_a_dropped_word_is_dropped_wherever_it_occurs():
     assert (seen[0].abs().sum(-1) != 0).nonzero().tolist() == [[2, 1]]
 
 
+def test_the_last_word_of_the_vocabulary_learns_from_its_look_up_too():
+    model = make()
+    text = torch.full((TIME, BATCH), VOCABULARY - 1)
+    output = model(text, model.initial_state(BATCH), no_masks(3))
+    output.raw.sum().backward()  # not through the softmax, which reaches every word
+    assert model.embedding.weight.grad[-1].abs().min() > 0
+    assert not model.embedding.weight.grad[:-1].any()
+
+
 def test_ar_reads_the_output_after_dropout_and_tar_before_it():
     model = make(regularization=RegularizationConfig(activation_penalty=2.0, temporal_activation_penalty=1.0))
     output = model(tokens(), model.initial_state(BATCH), model.draw_masks(BATCH, Streams(1)))

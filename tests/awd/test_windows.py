@@ -37,6 +37,11 @@ def test_the_mean_length_is_that_of_the_mixture(lengths):
     assert lengths.double().mean().item() == pytest.approx(0.95 * 69.5 + 0.05 * 34.5, abs=0.3)
 
 
+def test_no_longest_length_is_set(lengths):
+    # 81 is 2.2 standard deviations above 70, where 1.4% of a normal distribution lie
+    assert (lengths > 80).double().mean().item() == pytest.approx(0.95 * 0.0139, abs=0.004)
+
+
 def test_no_window_is_shorter_than_five():
     stream = generator()
     drawn = [draw_length(WindowConfig(length=8), stream) for _ in range(1000)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,12 +14,13 @@ import torch
 
 from benchmarks.command import MeasurementError
 from benchmarks.configurations import CONFIGURATIONS
-from benchmarks.published import command, main
+from benchmarks.published import command, main, runs
 from benchmarks.published.difference import Difference, largest, learnable_text, relative, zipf_text
 from benchmarks.published.optimizers import make_plain, optimizer_steps
 from benchmarks.published.program import MODULES, SCRIPT, load
 from benchmarks.published.runs import RUNS, whole_runs
 from benchmarks.published.windows import training_windows, validation
+from benchmarks.record import RESULTS
 from tests.benchmarks.authors_stub import write_stub
 from tests.benchmarks.conftest import Refused, run
 
@@ -103,6 +105,8 @@ def test_a_fault_ends_in_exit_code_1_and_names_the_part(
          "self.encoder(input)", "masks: their program draws one of"),
         ("locked_dropout.py", "x[:1]", "x", "masks: their program draws one of"),
         ("weight_drop.py", "torch.nn.functional.dropout(raw, self.dropout, self.training)", "raw", "masks: .* 3 fewer"),
+        ("model.py", "tie_weights=False", "tied=False", "their model failed: TypeError"),
+        ("main.py", "model.train()(words", "model.start()(words", r"their train\(\) failed: AttributeError"),
     ],
 )  # fmt: skip
 def test_another_network_or_other_masks_are_told(file: str, right: str, wrong: str, said: str, tmp_path: Path) -> None:
@@ -178,6 +182,14 @@ def test_runs_learn_average_and_fine_tune(tmp_path: Path) -> None:
         assert "(0 averaged)" not in row.where
 
 
+def test_a_run_that_takes_another_course_is_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RUNS", RUNS[:1])
+    program = load(write_stub(tmp_path, "main.py", "optimizer.step()", "pass"))  # never worse, so never averaged
+    (row,) = whole_runs(program)
+    assert not row.within
+    assert row.where.endswith("theirs 11 and 0")
+
+
 def test_differences_are_relative_and_nothing_hides() -> None:
     assert relative(1.0, 1.0 + 1e-12) == pytest.approx(1e-12, rel=1e-3)
     assert relative(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 4.0])) == 0.75
@@ -190,3 +202,18 @@ def test_differences_are_relative_and_nothing_hides() -> None:
 @pytest.mark.parametrize("text", [zipf_text, learnable_text])
 def test_made_up_texts_have_all_words_but_the_last(text: Callable[..., torch.Tensor]) -> None:
     assert text(12, 2000, seed=1).unique().tolist() == list(range(11))
+
+
+def test_the_document_has_the_stored_figures() -> None:
+    stored = pd.read_parquet(RESULTS / "published.parquet")
+    document = (RESULTS.parents[1] / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    lines = re.findall(
+        r"^\|(.*)\|$", document.partition("authors' program\n")[2].partition("## Model")[0], re.MULTILINE
+    )
+    header, _, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    told = {(row[0], by): cell for row in rows for by, cell in zip(header[1:], row[1:], strict=True) if cell != "–"}
+    assert told == {(row["part"], row["by"]): cells_of(row) for row in stored.to_dict("records")}
+
+
+def cells_of(row: dict[str, float]) -> str:
+    return f"{row['largest']:.1e}" if row["largest"] else "0"
