@@ -23,7 +23,9 @@ _STRONGEST, _MOST, _WIDEST, _DEEPEST = 1e30, 10**9, 10**6, 1000
 # strict at the leaves only: a class inside a class may come as a mapping, a number never as text or true/false
 Flag = Annotated[bool, Field(strict=True)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
-DropProbability = Annotated[float, Field(strict=True, ge=0, lt=1)]
+# masks are drawn from 16-bit integers: beyond it less than the least share that they can keep would be asked for
+LARGEST_DROPOUT = 1 - 2**-16
+DropProbability = Annotated[float, Field(strict=True, ge=0, le=LARGEST_DROPOUT)]
 NonNegative = Annotated[float, Field(strict=True, ge=0, le=_STRONGEST)]
 Positive = Annotated[float, Field(strict=True, gt=0, le=_STRONGEST)]
 Count = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
@@ -66,6 +68,8 @@ class ModelConfig:
 @dataclass(frozen=True, config=_FORBID_EXTRA)
 class RegularizationConfig:
     """Strength of each regularizer; 0 takes it away.
+
+    A dropout is at most 1 - 2 ** -16 (0.99998...): masks are drawn from 16-bit integers, and can keep no smaller share.
 
     Attributes:
         embedding_dropout: whole words dropped from the input look-up (section 4.3).

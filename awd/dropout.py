@@ -12,14 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from awd.config import ModelConfig, RegularizationConfig
+from awd.config import LARGEST_DROPOUT, ModelConfig, RegularizationConfig
 from awd.streams import Streams
 
 
 def bernoulli_mask(
     shape: tuple[int, ...], p: float, generator: torch.Generator | None, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """A mask of ``shape``: 0 with probability ``p``, to the nearest 1 / 65536, else 1 / (1 - p)."""
+    """A mask of ``shape``: 0 with probability ``p``, to the nearest 1 / 65536, else 1 / (1 - p).
+
+    Raises:
+        ValueError: ``p`` is below 0 or beyond 1 - 1 / 65536, where less than the least share would have to be kept.
+    """
+    if not 0 <= p <= LARGEST_DROPOUT:
+        raise ValueError(f"dropout probability: given {p}, expected 0 to {LARGEST_DROPOUT}, which is 1 - 2 ** -16")
     count = math.prod(shape)
     # four numbers of 16 bits in each random integer: on a CPU a fifth of the time that bernoulli_ takes, or less
     integers = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(
@@ -27,8 +33,7 @@ def bernoulli_mask(
     )
     numbers = integers.view(torch.int16)[:count].view(shape)  # uniform on [-32768, 32767]
     kept = torch.empty(shape, dtype=dtype, device=device)
-    # a threshold of 65536 would not fit 16 bits, and wrap around to one that drops nothing
-    return torch.ge(numbers, min(round(p * 65536), 65535) - 32768, out=kept).mul_(1 / (1 - p))
+    return torch.ge(numbers, round(p * 65536) - 32768, out=kept).mul_(1 / (1 - p))
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,25 @@ def perplexity(mean_loss: float) -> float:
         return math.inf
 
 
-@torch.inference_mode()
 def evaluate(model: AWDLSTM, batches: Tensor) -> float:
     """Mean negative log-likelihood, in nats a predicted token.
 
     (The published code divides by the length of the data; ours divides by what was predicted, one fewer a column.)
 
     Args:
-        model: left in the mode it was in.
+        model: left in the mode it was in, whatever happens.
         batches: ids, ``(rows, columns)``; all but the first row are predicted.
     """
     was_training = model.training
     model.eval()
+    try:
+        return _mean_loss(model, batches)
+    finally:
+        model.train(was_training)
+
+
+@torch.inference_mode()
+def _mean_loss(model: AWDLSTM, batches: Tensor) -> float:
     rows, columns = batches.shape
     chunk = max(1, _TOKENS_AT_ONCE // columns)
     rows_at_once = max(1, _LOGITS_AT_ONCE // model.vocabulary_size)
@@ -50,5 +57,4 @@ def evaluate(model: AWDLSTM, batches: Tensor) -> float:
             output.dropped.flatten(0, 1).split(rows_at_once), targets.flatten().split(rows_at_once), strict=True
         ):
             total += F.cross_entropy(model.decoder(read), wanted, reduction="sum").double()
-    model.train(was_training)
     return total.item() / ((rows - 1) * columns)

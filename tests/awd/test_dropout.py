@@ -1,9 +1,10 @@
+import math
 from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from awd.config import ModelConfig, RegularizationConfig
+from awd.config import LARGEST_DROPOUT, ModelConfig, RegularizationConfig
 from awd.dropout import Masks, apply, bernoulli_mask, draw_masks, no_masks
 from awd.streams import Streams
 
@@ -47,12 +48,19 @@ def test_the_share_dropped_is_p_to_within_chance(p, seed):
     assert abs(dropped - count * p) < 4 * (count * p * (1 - p)) ** 0.5
 
 
-@pytest.mark.parametrize("p", [1 - 2**-17, 1 - 1e-9, 1 - 2**-53])
-def test_a_probability_of_almost_one_drops_almost_all(p):
-    mask = drawn((100_000,), p)
-    # the coarsest that 16 bits leave: one in 65536 is kept
-    assert (mask != 0).sum() < 10
-    assert set(mask.unique().tolist()) <= {0.0, 1 / (1 - p)}
+def test_the_largest_probability_keeps_one_in_65536_and_scales_it_by_as_much():
+    mask = drawn((1_000_000,), LARGEST_DROPOUT)
+    kept = (mask != 0).sum().item()
+    assert abs(kept - 1_000_000 / 65536) < 4 * (1_000_000 / 65536) ** 0.5
+    assert set(mask.unique().tolist()) == {0.0, 65536.0}
+
+
+@pytest.mark.parametrize("p", [math.nextafter(LARGEST_DROPOUT, 1), 0.9999999, 1.0, -1e-9, math.nan])
+def test_what_16_bits_cannot_keep_is_refused_by_mask_and_configuration(p):
+    with pytest.raises(ValueError, match=r"0 to 0\.9999847412109375"):
+        drawn((10,), p)
+    with pytest.raises(ValueError, match=r"0\.9999847412109375|greater than or equal to 0|finite"):
+        RegularizationConfig(weight_dropout=p)
 
 
 @pytest.mark.parametrize("p", [2**-18, 1e-9, 5e-324])
@@ -98,6 +106,19 @@ def test_two_masks_of_one_stream_are_independent():
     stream = Streams(0)["mask"]
     first, second = (bernoulli_mask((100_000,), 0.5, stream, CPU, torch.float64) for _ in range(2))
     assert torch.corrcoef(torch.stack([first, second]))[0, 1].abs() < 4.5 / 100_000**0.5
+
+
+def test_each_mask_is_drawn_at_its_own_strength():
+    """None of them is another's, nor one minus another's or its own."""
+    strengths = {"embedding": 0.1, "input": 0.2, "hidden": 0.3, "output": 0.4, "weight": 0.35}
+    regularization = RegularizationConfig(**{OF_MASK[name]: p for name, p in strengths.items()})
+    model = ModelConfig(embedding_size=50, hidden_size=60, num_layers=3)
+    masks = draw_masks(model, regularization, 2000, 40, streams=Streams(0), device=CPU, dtype=torch.float64)
+    for name, p in strengths.items():
+        for mask in vars_of(name, masks)[0] if name in ("hidden", "weight") else vars_of(name, masks):
+            assert set(mask.unique().tolist()) == {0.0, 1 / (1 - p)}, name
+            error = 4 * (p * (1 - p) / mask.numel()) ** 0.5
+            assert (mask == 0).double().mean().item() == pytest.approx(p, abs=error), name
 
 
 def test_masks_have_the_shapes_at_which_they_broadcast():

@@ -59,6 +59,18 @@ def test_the_size_of_a_chunk_does_not_matter(monkeypatch, logits_at_once):
     assert evaluate(network, text) == pytest.approx(in_one_go, rel=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(9000, 1), (900, 10)])
+def test_state_and_targets_go_on_from_chunk_to_chunk(rows, columns):
+    """Three chunks of at most 4,096 tokens; the last is the shortest."""
+    network, text = model().eval(), batches(rows, columns)
+    assert (rows - 1) * columns > 2 * evaluation._TOKENS_AT_ONCE
+    with torch.no_grad():
+        output = network(text[:-1], network.initial_state(columns))
+        in_one_go = F.cross_entropy(network.logits(output).flatten(0, 1), text[1:].flatten()).item()
+    # zeros in place of the state carried on change this loss by more than 1e-6 of itself
+    assert evaluate(network, text) == pytest.approx(in_one_go, rel=1e-12)
+
+
 def test_columns_are_evaluated_each_for_itself():
     network, text = model(), batches()
     alone = [evaluate(network, text[:, [column]]) for column in range(3)]
@@ -82,6 +94,20 @@ def test_evaluation_repeats_to_the_bit_and_leaves_mode_weights_and_generator_alo
     assert torch.equal(torch.get_rng_state(), generator)
     torch.testing.assert_close(network.state_dict(), weights, rtol=0, atol=0)
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_evaluation_that_fails_leaves_the_mode_too(training):
+    network = model().train(training)
+
+    def fails(*_):
+        assert not network.training
+        raise RuntimeError("out of memory")
+
+    network.layers[1].register_forward_hook(fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        evaluate(network, batches())
+    assert all(module.training == training for module in network.modules())
 
 
 def test_a_loss_too_large_for_an_exponential_is_an_infinite_perplexity():

@@ -30,7 +30,7 @@ def state() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def mask() -> torch.Tensor:
-    return bernoulli_mask((4 * HIDDEN, HIDDEN), 0.5, Streams(0)["mask"], torch.device("cpu"), torch.float64)
+    return bernoulli_mask((4 * HIDDEN, HIDDEN), 0.3, Streams(0)["mask"], torch.device("cpu"), torch.float64)
 
 
 @in_both_engines

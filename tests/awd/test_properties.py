@@ -122,7 +122,7 @@ def wrong_values(section: str, key: str) -> list[Any]:
         return [*wrong, True, 1, "SGD", "nt_asgd", "\ud800"]
     wrong += [True, False, *BELOW_ZERO, *TOO_LARGE]
     if key.endswith("_dropout"):
-        return [*wrong, 1, 1.0, 1.5]
+        return [*wrong, 1, 1.0, 1.5, 0.9999999]
     if key == "short_probability":
         return [*wrong, 1.0000001]
     if key in ("learning_rate", "clip_norm"):

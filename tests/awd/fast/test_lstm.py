@@ -33,7 +33,7 @@ def arguments(
     state, gates = (batch, hidden), 4 * hidden
     shapes = [(time, batch, width), state, state, (gates, width), (gates, hidden), (gates,), (gates,)]
     leaves = [torch.randn(*shape, generator=draw).mul_(0.7).to(dtype).requires_grad_() for shape in shapes]
-    return leaves, 2 * (torch.rand(gates, hidden, generator=draw) < 0.5).to(dtype)
+    return leaves, (torch.rand(gates, hidden, generator=draw) < 0.7).to(dtype) / 0.7
 
 
 def fast(leaves: list[Tensor], mask: Tensor | None = None, operand: torch.dtype | None = None) -> tuple[Tensor, ...]:
