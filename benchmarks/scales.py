@@ -86,7 +86,7 @@ def _candidate(run: dict[Any, Any], epochs: pd.DataFrame, minutes: float) -> dic
         "valid": after,
         "best_epoch": best,
         "epochs": len(ordered),
-        "best_of_training": training.loc[training["valid_ppl"].idxmin(), "step"],
+        "best_of_training": training["step"].iloc[training["valid_ppl"].argmin()],
         "valid_of_training": before,
         "averaging_started": run["averaging_started"],
         "fall_before_averaging": fell,
