@@ -538,6 +538,37 @@ def changed(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def test_the_layout_is_that_of_format_1(tmp_path: Path) -> None:
+    """Change it and ``_FORMAT`` goes up: files of before would be misread."""
+    config = override(BOTH_PHASES, {"optimizer": {"method": "adam", "learning_rate": 0.02}}, "the test")
+    pause(tmp_path, len(with_moments(config)[1]) // 2, config)
+    content = checkpoints_in(tmp_path)[0].read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    values = json.loads(header.pop("__metadata__")["run"])
+    assert values["identity"]["format"] == 1
+    assert set(values) - {"average"} == {
+        *(
+            "identity",
+            "resumes",
+            "elapsed",
+            "phase",
+            "epoch",
+            "start",
+            "lengths",
+            "seconds",
+            "epochs",
+            "best_valid_ppl",
+        ),
+        *("learning_rate", "steps", "averaged_steps", "averaging", "criterion"),
+    }
+    parts = {name.split("/", 1)[0] for name in header}
+    assert parts == {"model", "best", "optimizer", "streams", "mask streams", "hidden", "cell", "losses"}
+    assert {"model/embedding.weight", "best/embedding.weight", "optimizer/0/exp_avg", "hidden/1", "losses"} <= set(
+        header
+    )
+    assert {"streams/window lengths", "mask streams/weight mask 0"} <= set(header)
+
+
 def one_token_differs() -> Trainer:
     return Trainer(SHORT, replace(CORPUS, test=[*CORPUS.test[:-1], 1 - min(CORPUS.test[-1], 1)]), SEED)
 
