@@ -6,11 +6,12 @@ executes nothing. The one before it is kept until a newer one is on disk, and is
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
+from torch import Tensor
 
+from awd.config import config_to_dict
 from awd.errors import InputError
 from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, write_sealed
-from awd.snapshot import Snapshot, identity, put, take
 from awd.trainer import Trainer
 
+_FORMAT = 1  # raised when what is saved changes
 _KEPT = 2
 _DIGITS = 9
 LEAST_SECONDS = 10.0  # between two checkpoints whose interval is left open
@@ -102,9 +106,9 @@ class Checkpoints:
         """
         found = self._latest(trainer)
         if found is not None:
-            put(trainer, found)
-            self.resumes = found.values["resumes"] + 1
-            self.seconds = found.values["elapsed"]
+            trainer.load_state_dict(found)
+            self.resumes = found["resumes"] + 1
+            self.seconds = found["elapsed"]
             self._saved = _where(trainer)
         self._saved_epochs = len(trainer.epochs)
         trainer.may_stop = lambda: self._after_step(trainer)
@@ -114,12 +118,9 @@ class Checkpoints:
         """Write a checkpoint now; returns whether it could be written. A reason why not is told once in a row."""
         began = time.monotonic()
         self._saved_at, self._saved_epochs = began, len(trainer.epochs)
-        snapshot = take(trainer)
         elapsed = self.seconds + began - self._began
-        values = {**snapshot.values, "resumes": self.resumes, "elapsed": elapsed, "identity": self._of(trainer)}
-        tensors = {name: tensor.cpu() for name, tensor in snapshot.tensors.items()}
-        content = safetensors.torch.save(tensors, {"run": json.dumps(values), "seal": PLACEHOLDER})
-        failure = self._write(content)
+        about = {"resumes": self.resumes, "elapsed": elapsed, "identity": self._of(trainer)}
+        failure = self._write(pack({**trainer.state_dict(), **about}))
         if failure and failure != self._failure:
             self._warn(f"{self.folder}: no checkpoint could be written ({failure}); the run is not saved meanwhile")
         self._failure = failure
@@ -171,7 +172,7 @@ class Checkpoints:
         """Oldest first."""
         return sorted(self.folder.glob(f"checkpoint-{'[0-9]' * _DIGITS}.safetensors"))
 
-    def _latest(self, trainer: Trainer) -> Snapshot | None:
+    def _latest(self, trainer: Trainer) -> dict[str, Any] | None:
         _remove(self.folder.glob(".checkpoint-*.tmp"))
         paths = self._paths()
         for path in reversed(paths):
@@ -184,7 +185,7 @@ class Checkpoints:
             except OSError as error:
                 raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
             self._number = int(path.stem.rpartition("-")[2])
-            self._require_same(path, found.values["identity"], trainer)
+            self._require_same(path, found["identity"], trainer)
             return found
         return None
 
@@ -220,8 +221,56 @@ def _where(trainer: Trainer) -> tuple[object, ...]:
     return here.phase, here.epoch, here.start
 
 
-def read_checkpoint(path: Path) -> Snapshot:
-    """Read and verify a checkpoint.
+def identity(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same for a run to go on to the same numbers; plain values."""
+    text = hashlib.sha256("\n".join(trainer.words).encode())
+    for split in (trainer.train_data, trainer.valid_data, trainer.test_data):
+        text.update(f"{tuple(split.shape)}".encode())  # else rows could move from one to the next
+        text.update(split.cpu().numpy().tobytes())
+    return {
+        "format": _FORMAT,
+        "PyTorch": torch.__version__,
+        "device": trainer.device.type,
+        "engine": trainer.engine.name,
+        "precision": trainer.engine.precision,
+        "seed": trainer.seed,
+        "corpus": text.hexdigest(),
+        "config": config_to_dict(trainer.config),
+    }
+
+
+def named_tensors(state: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a nested state, by its path: ``model/decoder.bias``."""
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            yield above + name, value
+        elif isinstance(value, dict):
+            yield from named_tensors(value, f"{above}{name}/")
+
+
+def pack(state: Mapping[str, Any]) -> bytes:
+    """A state as the bytes of a safetensors file, to be sealed: tensors by their paths, plain values as JSON."""
+    tensors = {path: tensor.detach().contiguous().cpu() for path, tensor in named_tensors(state)}
+    parts = {path.partition("/")[0] for path in tensors}
+    values = {name: value for name, value in state.items() if name not in parts}
+    return safetensors.torch.save(tensors, {"run": json.dumps(values), "seal": PLACEHOLDER})
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """The state that was packed."""
+    size = int.from_bytes(content[:8], "little")
+    state = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["run"])
+    for name, tensor in safetensors.torch.load(content).items():
+        *parts, last = name.split("/")
+        place = state
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = tensor
+    return state
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read and verify a checkpoint; the state, and what was saved with it.
 
     Raises:
         DamagedFileError: it is not, bit for bit, what was written.
@@ -229,9 +278,8 @@ def read_checkpoint(path: Path) -> Snapshot:
     """
     content = read_sealed(path)
     try:
-        size = int.from_bytes(content[:8], "little")
-        values = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["run"])
-        values["identity"]["format"]  # whatever else changes, this stays where it is
-        return Snapshot(safetensors.torch.load(content), values)
-    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        state = unpack(content)
+        state["identity"]["format"]  # whatever else changes, this stays where it is
+    except (AttributeError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise DamagedFileError(f"{path}: not a checkpoint ({error})") from None
+    return state

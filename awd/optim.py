@@ -7,8 +7,8 @@ window lands one step late, and with ``t0=0`` it leaves the first iterate out of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +39,14 @@ class NonMonotonicTrigger:
         settled = self.history[: max(0, len(self.history) - self.interval)]
         self.history.append(value)
         return bool(settled) and value > min(settled)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its part of a checkpoint."""
+        return {"criterion": list(self.history)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        self.history = list(state["criterion"])
 
 
 class Stepper:
@@ -94,6 +102,37 @@ class Stepper:
         if self.average is not None:
             self.average.update_parameters(self.model)
             self.averaged_steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its part of a checkpoint, the weights aside; a tied matrix once."""
+        moments = self.optimizer.state_dict()["state"]
+        return {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "averaged_steps": self.averaged_steps,
+            "averaging": self.average is not None,
+            "average": {} if self.average is None else dict(self.average.module.named_parameters()),
+            "optimizer": {
+                str(index): {name: moment for name, moment in of_one.items() if moment is not None}
+                for index, of_one in moments.items()
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave; the tensors given stay as they are."""
+        self.learning_rate = state["learning_rate"]
+        self.steps, self.averaged_steps = state["steps"], state["averaged_steps"]
+        self.average = None
+        if state["averaging"]:
+            self.start_averaging()
+            assert self.average is not None
+            self.average.module.load_state_dict(state["average"], strict=False)  # a tied matrix has two names
+            self.average.n_averaged.fill_(self.averaged_steps)
+        moments = {
+            int(index): {name: moment.clone() for name, moment in of_one.items()}
+            for index, of_one in state.get("optimizer", {}).items()
+        }
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
     def _decay(self) -> float:
         return float((1 + self.config.lambd * self.learning_rate * self.averaged_steps) ** -self.config.alpha)

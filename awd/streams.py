@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 
@@ -29,12 +30,12 @@ class Streams:
             self._generators[name] = torch.Generator(self.device).manual_seed(seed)
         return self._generators[name]
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Where every stream drawn from so far is: bytes on CPU, by name."""
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take every stream to where :meth:`state` found it."""
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take every stream to where :meth:`state_dict` found it."""
         self._generators.clear()
         for name, position in state.items():
             self[name].set_state(position)

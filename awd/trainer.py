@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from awd.config import Config, OptimizerConfig
+from awd.config import Config
 from awd.corpus.batching import batchify
 from awd.corpus.text import Encoded
 from awd.engine import PLAIN, Engine, State
@@ -19,7 +20,7 @@ from awd.evaluation import evaluate, perplexity
 from awd.model import AWDLSTM, detach
 from awd.optim import NonMonotonicTrigger, Stepper
 from awd.streams import Streams
-from awd.windows import windows
+from awd.windows import Window, windows
 
 TRAIN, FINETUNE, TEST = "train", "finetune", "test"
 _CHECK_EVERY = 100  # steps between looks for a loss that is not finite; on a GPU, where a look waits, one an epoch
@@ -76,10 +77,19 @@ class TrainingResult:
 
 @dataclass
 class Best:
-    """The weights on which validation was best so far."""
+    """The weights on which validation was best so far; a tied matrix once, by its first name."""
 
     valid_ppl: float = math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its part of a checkpoint."""
+        return {"best": self.weights, "best_valid_ppl": self.valid_ppl if self.weights else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        self.weights = dict(state.get("best", {}))
+        self.valid_ppl = state["best_valid_ppl"] if self.weights else math.inf
 
 
 @dataclass
@@ -103,9 +113,37 @@ class Position:
     lengths: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Its part of a checkpoint; a layer's state by the layer's number."""
+        return {
+            "phase": self.phase,
+            "epoch": self.epoch,
+            "start": self.start,
+            "hidden": {str(layer): hidden for layer, (hidden, _) in enumerate(self.state)},
+            "cell": {str(layer): cell for layer, (_, cell) in enumerate(self.state)},
+            **({"losses": torch.stack(self.losses)} if self.losses else {}),
+            "lengths": list(self.lengths),
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take over what :meth:`state_dict` gave, tensors on ``device``."""
+        self.phase, self.epoch, self.start = state["phase"], state["epoch"], state["start"]
+        # copies: what a product gives may depend on how its operands are aligned, and a file does not see to that
+        hidden, cell = (
+            {layer: tensor.to(device, copy=True) for layer, tensor in state.get(part, {}).items()}
+            for part in ("hidden", "cell")
+        )
+        self.state = [(hidden[str(layer)], cell[str(layer)]) for layer in range(len(hidden))]
+        self.losses = list(state["losses"].to(device).unbind()) if "losses" in state else []
+        self.lengths, self.seconds = list(state["lengths"]), state["seconds"]
+
 
 class Trainer:
     """Trains one configuration on one corpus from one seed.
+
+    A run is :meth:`train` and :meth:`finish`; training is one :meth:`epoch` after another, an epoch one :meth:`step`
+    after another and a validation. Each goes on from :attr:`position`.
 
     Args:
         config: what to train.
@@ -158,20 +196,36 @@ class Trainer:
         return batchify(torch.tensor(tokens), batch_size, split).to(self.device)
 
     def run(self) -> TrainingResult:
-        """Train, fine-tune, and evaluate the best weights on test, once; goes on from :attr:`position`.
+        """Train, fine-tune, and evaluate the best weights on test, once.
 
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        if self.position.phase == TRAIN:
-            self._training_phase()
-            if self.config.finetuning.epochs:
-                self._start_finetuning()
-        if self.position.phase == FINETUNE:
-            self._finetuning_phase()
+        self.train()
+        return self.finish()
+
+    def train(self) -> None:
+        """All that is left of both phases.
+
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        while not self.trained:
+            self.epoch()
+
+    @property
+    def trained(self) -> bool:
+        """Whether both phases are over."""
+        here, finetuning = self.position, self.config.finetuning.epochs
+        if here.phase == TRAIN:
+            return here.epoch == self.config.training.epochs and not finetuning
+        return here.phase == TEST or here.epoch == finetuning
+
+    def finish(self) -> TrainingResult:
+        """Evaluate the best weights on the whole validation split, and on test."""
         self.position = Position(TEST)
         self.may_stop()
-        self.model.load_state_dict(self.best.weights)
+        self._take_best_weights()
         self.model.eval()
         valid_ppl = self.best.valid_ppl
         if len(self.epoch_data) < len(self.valid_data):
@@ -187,88 +241,135 @@ class Trainer:
             rate = self.config.finetuning.learning_rate or rate
             settings = replace(settings, method="asgd", average_from=0)
         self.position = Position(phase)
-        self.stepper = self._stepper(settings, rate)
+        self.stepper = Stepper(self.model, settings, rate, self.config.regularization.weight_decay)
         self.trigger = NonMonotonicTrigger(settings.nonmonotone_interval)
 
-    def _training_phase(self) -> None:
-        method = self.config.optimizer.method
-        while self.position.epoch < self.config.training.epochs:
-            record = self._epoch(self.stepper, TRAIN, self.position.epoch + 1)
-            fired = self.trigger.check(record.valid_ppl)
-            if fired and method == "nt-asgd" and self.stepper.average is None:
-                self.stepper.start_averaging()
-            if fired and method == "sgd-halving":
-                self.stepper.learning_rate /= 2
-            self._epoch_ended()
+    def epoch(self) -> EpochRecord:
+        """The rest of an epoch: steps to the end of the text, validation, and what the criterion makes of it.
 
-    def _start_finetuning(self) -> None:
-        self.model.load_state_dict(self.best.weights)
-        self.enter(FINETUNE)
-
-    def _finetuning_phase(self) -> None:
-        while self.position.epoch < self.config.finetuning.epochs:
-            record = self._epoch(self.stepper, FINETUNE, self.position.epoch + 1)
-            if self.trigger.check(record.valid_ppl):
-                break
-            self._epoch_ended()
-
-    def _epoch_ended(self) -> None:
-        self.position = Position(self.position.phase, self.position.epoch + 1)
-        self.may_stop()
-
-    def _stepper(self, settings: OptimizerConfig, learning_rate: float) -> Stepper:
-        return Stepper(self.model, settings, learning_rate, self.config.regularization.weight_decay)
-
-    def _epoch(self, stepper: Stepper, phase: str, epoch: int) -> EpochRecord:
-        started = time.perf_counter() - self.position.seconds
-        train_loss, tokens = self._train_epoch(stepper, phase, epoch)
-        evaluated = stepper.evaluated
-        valid_ppl = perplexity(evaluate(evaluated, self.epoch_data))
-        if not math.isfinite(valid_ppl):
-            raise DivergedError(phase, epoch, None)
-        if valid_ppl < self.best.valid_ppl:
-            weights = {name: tensor.detach().clone() for name, tensor in evaluated.state_dict().items()}
-            self.best = Best(valid_ppl, weights)
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        if self.position.phase == TRAIN and self.position.epoch == self.config.training.epochs:
+            self._start_finetuning()
+        here = self.position
+        started = time.perf_counter() - here.seconds
+        lengths = self.streams["window lengths"]
+        for window in windows(len(self.train_data), self.config.windows, lengths, here.start):
+            self.step(window)
+            if self.device.type == "cpu" and len(here.losses) % _CHECK_EVERY == 0:
+                self._check_finite()
+            here.seconds = time.perf_counter() - started
+            self.may_stop()
+        self._check_finite()
+        valid_ppl = self._validate()
         record = EpochRecord(
-            phase,
-            epoch,
-            perplexity(train_loss),
+            here.phase,
+            here.epoch + 1,
+            self._train_ppl(),
             valid_ppl,
-            stepper.learning_rate,
-            evaluated is not self.model,
+            self.stepper.learning_rate,
+            self.stepper.evaluated is not self.model,
             time.perf_counter() - started,
-            tokens,
+            sum(here.lengths) * self.train_data.shape[1],
         )
         self.epochs.append(record)
         self.on_epoch(record)
+        if self._obey_criterion(valid_ppl):
+            self.position = Position(TEST)  # where finish() may be stopped
+        else:
+            self.position = Position(here.phase, here.epoch + 1)
+            self.may_stop()
         return record
 
-    def _train_epoch(self, stepper: Stepper, phase: str, epoch: int) -> tuple[float, int]:
-        """Train on the rest of the text; returns the epoch's mean cross-entropy in nats and number of tokens."""
-        self.model.train()
-        rows, columns = self.train_data.shape
-        here = self.position
-        state = here.state or self.model.initial_state(columns)
-        started = time.perf_counter() - here.seconds
-        for window in windows(rows, self.config.windows, self.streams["window lengths"], here.start):
-            end = window.start + window.length
-            masks = self.model.draw_masks(columns, self.mask_streams)
-            output = self.model(self.train_data[window.start : end], state, masks)
-            state = detach(output.state)
-            loss = self.model.loss(output, self.train_data[window.start + 1 : end + 1])
-            stepper.step(loss.total, window.rate_scale)
-            here.losses.append(loss.cross_entropy.detach())
-            here.lengths.append(window.length)
-            if self.device.type == "cpu" and len(here.losses) % _CHECK_EVERY == 0:
-                self._check_finite(here.losses, phase, epoch)
-            here.start, here.state, here.seconds = end, state, time.perf_counter() - started
-            self.may_stop()
-        self._check_finite(here.losses, phase, epoch)
-        lengths = torch.tensor(here.lengths, device=self.device).double()
-        total = torch.dot(torch.stack(here.losses).double(), lengths)
-        return total.item() / sum(here.lengths), sum(here.lengths) * columns
+    def step(self, window: Window) -> Tensor:
+        """Train on one window of the training text: masks, forward pass, loss, update; :attr:`position` moves on.
 
-    def _check_finite(self, losses: list[Tensor], phase: str, epoch: int) -> None:
-        finite = torch.isfinite(torch.stack(losses)).tolist()
+        Returns:
+            The loss that was differentiated, a scalar.
+        """
+        here, end = self.position, window.start + window.length
+        columns = self.train_data.shape[1]
+        if not self.model.training:
+            self.model.train()
+        masks = self.model.draw_masks(columns, self.mask_streams)
+        state = here.state or self.model.initial_state(columns)
+        output = self.model(self.train_data[window.start : end], state, masks)
+        loss = self.model.loss(output, self.train_data[window.start + 1 : end + 1])
+        total = loss.total
+        self.stepper.step(total, window.rate_scale)
+        here.start, here.state = end, detach(output.state)
+        here.losses.append(loss.cross_entropy.detach())
+        here.lengths.append(window.length)
+        return total.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run between two steps: the sum of what its parts give, plain values and (nested) tensors.
+
+        Tensors are the run's own, not copies: write them before it goes on.
+        """
+        return {
+            "model": dict(self.model.named_parameters()),  # a tied matrix once
+            **self.stepper.state_dict(),
+            **self.trigger.state_dict(),
+            **self.position.state_dict(),
+            **self.best.state_dict(),
+            "streams": self.streams.state_dict(),
+            "mask streams": self.mask_streams.state_dict(),
+            "epochs": [asdict(record) for record in self.epochs],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Bring a new trainer of the same configuration, corpus and seed to where :meth:`state_dict` was called; what
+        is given stays as it is."""
+        self.model.load_state_dict(state["model"], strict=False)  # a tied matrix has two names
+        if state["phase"] != TEST:  # whose steps are over
+            self.enter(state["phase"])
+            self.stepper.load_state_dict(state)
+            self.trigger.load_state_dict(state)
+        self.position.load_state_dict(state, self.device)
+        self.best.load_state_dict(state)
+        self.streams.load_state_dict(state.get("streams", {}))
+        self.mask_streams.load_state_dict(state.get("mask streams", {}))
+        self.epochs = [EpochRecord(**record) for record in state["epochs"]]
+
+    def _start_finetuning(self) -> None:
+        self._take_best_weights()
+        self.enter(FINETUNE)
+
+    def _take_best_weights(self) -> None:
+        self.model.load_state_dict(self.best.weights, strict=False)
+
+    def _validate(self) -> float:
+        """Perplexity of the weights that count; they are kept if they are the best so far."""
+        evaluated, here = self.stepper.evaluated, self.position
+        valid_ppl = perplexity(evaluate(evaluated, self.epoch_data))
+        if not math.isfinite(valid_ppl):
+            raise DivergedError(here.phase, here.epoch + 1, None)
+        if valid_ppl < self.best.valid_ppl:
+            weights = {name: weight.detach().clone() for name, weight in evaluated.named_parameters()}
+            self.best = Best(valid_ppl, weights)
+        return valid_ppl
+
+    def _obey_criterion(self, valid_ppl: float) -> bool:
+        """Average, or halve the rate, if the criterion fires; returns whether it ends the fine-tuning."""
+        if not self.trigger.check(valid_ppl):
+            return False
+        stepper, method = self.stepper, self.stepper.config.method
+        if method == "nt-asgd" and stepper.average is None:
+            stepper.start_averaging()
+        if method == "sgd-halving":
+            stepper.learning_rate /= 2
+        return self.position.phase == FINETUNE
+
+    def _train_ppl(self) -> float:
+        """Of the epoch, from the mean loss of its tokens."""
+        lengths = torch.tensor(self.position.lengths, device=self.device).double()
+        total = torch.dot(torch.stack(self.position.losses).double(), lengths)
+        return perplexity(total.item() / sum(self.position.lengths))
+
+    def _check_finite(self) -> None:
+        here = self.position
+        finite = torch.isfinite(torch.stack(here.losses)).tolist()
         if not all(finite):
-            raise DivergedError(phase, epoch, finite.index(False) + 1)
+            raise DivergedError(here.phase, here.epoch + 1, finite.index(False) + 1)

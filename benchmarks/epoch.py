@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -23,7 +21,9 @@ from benchmarks.record import RESULTS, machine, write
 if TYPE_CHECKING:
     from awd.corpus.text import Encoded
     from awd.engine import Engine
+    from awd.streams import Streams
     from awd.trainer import Trainer
+    from awd.windows import Window
 
 # tokens of the training and the validation split, with <eos>; the small model's text is as long as Penn Treebank
 _PTB, _WIKITEXT2 = ((DATASETS[name].tokens["train"], DATASETS[name].tokens["valid"]) for name in ("ptb", "wikitext-2"))
@@ -38,10 +38,6 @@ GOAL = 1.1
 _WARM_UP = 2  # windows of each pass that are not counted: memory is allocated, the average is made
 
 app = make_app()
-
-
-class EnoughError(Exception):
-    """Thrown through the training loop once enough of it was seen."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def epoch(
 ) -> None:
     """Compare an epoch (steps that average the weights, then validation) with its training steps alone.
 
-    The trainer's own loop runs over the same windows without and with averaging, in turns, from the same seed; then
+    The trainer's own steps run over the same windows without and with averaging, in turns, from the same seed; then
     validation is timed on a whole split. Both are scaled to the corpus' real size: seconds of the median step times the
     number of windows in an epoch. Words are random: what they are changes no time. Only --whole extrapolates
     nothing but the bare steps.
@@ -164,48 +160,32 @@ def random_corpus(setting: Setting) -> Encoded:
 
 
 def step_seconds(setting: Setting, corpus: Encoded, averaging: bool, windows: int, seed: int) -> list[float]:
-    """Seconds of each step of the trainer's loop, after some to warm up, without or with averaging."""
-    ends: list[float] = []
-
-    def on_step() -> None:
-        ends.append(time.perf_counter())
-        if len(ends) > _WARM_UP + windows:
-            raise EnoughError
-
-    trainer = watched_trainer(setting, corpus, averaging, seed, on_step)
-    try:
-        trainer.run()
-    except EnoughError:
-        return [end - start for start, end in zip(ends[_WARM_UP:], ends[_WARM_UP + 1 :], strict=False)]
-    raise InputError(f"--windows {windows}: an epoch of {setting.name} has {len(ends)} windows")
+    """Seconds of each of the trainer's steps, after some to warm up, without or with averaging."""
+    trainer = make_trainer(setting, corpus, averaging, seed)
+    cut = epoch_windows(setting, trainer.streams)
+    if len(cut) < _WARM_UP + windows:
+        raise InputError(f"--windows {windows}: an epoch of {setting.name} has {len(cut)} windows")
+    seconds = []
+    for window in cut[: _WARM_UP + windows]:
+        started = time.perf_counter()
+        trainer.step(window)
+        seconds.append(time.perf_counter() - started)
+    return seconds[_WARM_UP:]
 
 
-def watched_trainer(
-    setting: Setting, corpus: Encoded, averaging: bool, seed: int, on_step: Callable[[], None]
-) -> Trainer:
-    """A trainer that says when each step has ended; it averages from the first step, or never."""
-    from awd.optim import Stepper
+def make_trainer(setting: Setting, corpus: Encoded, averaging: bool, seed: int) -> Trainer:
+    """A trainer that averages from the first step, or never."""
     from awd.trainer import Trainer
 
-    class WatchedStepper(Stepper):
-        def step(self, loss: Any, rate_scale: float = 1.0) -> None:
-            super().step(loss, rate_scale)
-            on_step()
-
-    class WatchedTrainer(Trainer):
-        def _stepper(self, settings: Any, learning_rate: float) -> Stepper:
-            return WatchedStepper(self.model, settings, learning_rate, self.config.regularization.weight_decay)
-
     optimizer = replace(setting.config.optimizer, method="asgd" if averaging else "sgd", average_from=0)
-    config = replace(setting.config, optimizer=optimizer)
-    return WatchedTrainer(config, corpus, seed, engine=setting.engine)
+    return Trainer(replace(setting.config, optimizer=optimizer), corpus, seed, engine=setting.engine)
 
 
 def validation_seconds(setting: Setting, corpus: Encoded) -> float:
     """Seconds of the validation at the end of an epoch."""
     from awd.evaluation import evaluate
 
-    trainer = watched_trainer(setting, corpus, averaging=False, seed=1, on_step=lambda: None)
+    trainer = make_trainer(setting, corpus, averaging=False, seed=1)
     evaluate(trainer.model, trainer.valid_data[:2])
     started = time.perf_counter()
     evaluate(trainer.model, trainer.valid_data)
@@ -214,24 +194,22 @@ def validation_seconds(setting: Setting, corpus: Encoded) -> float:
 
 def epoch_seconds(setting: Setting, corpus: Encoded) -> float:
     """Seconds of a whole epoch with averaging and validation, as the trainer records them."""
-    trainer = watched_trainer(setting, corpus, averaging=True, seed=1, on_step=lambda: None)
+    return make_trainer(setting, corpus, averaging=True, seed=1).epoch().seconds
 
-    def stop(record: object) -> None:
-        raise EnoughError  # no fine-tuning, no test
 
-    trainer.on_epoch = stop
-    with suppress(EnoughError):
-        trainer.run()
-    return trainer.epochs[0].seconds
+def epoch_windows(setting: Setting, streams: Streams) -> list[Window]:
+    """The windows of the first epoch of the run that draws from ``streams``."""
+    from awd.windows import windows
+
+    rows = SPLITS[setting.name][0] // setting.config.training.batch_size
+    return list(windows(rows, setting.config.windows, streams["window lengths"]))
 
 
 def count_windows(setting: Setting) -> int:
     """Windows in an epoch of the first seed."""
     from awd.streams import Streams
-    from awd.windows import windows
 
-    rows = SPLITS[setting.name][0] // setting.config.training.batch_size
-    return sum(1 for _ in windows(rows, setting.config.windows, Streams(1)["window lengths"]))
+    return len(epoch_windows(setting, Streams(1)))
 
 
 def summary(rows: list[dict[str, Any]], count: int) -> dict[str, float]:
@@ -300,7 +278,7 @@ def render(setting: Setting, rows: list[dict[str, Any]], threads: int) -> str:
 Goal: at most {GOAL}. From round to round {found["lowest"]:.3f} to {found["highest"]:.3f}.
 Batch {training.batch_size}, {threads} thread{"s" * (threads != 1)}.
 
-Steps are the trainer's own loop, the same windows without and with averaging in turns; seconds are the median of
+Steps are the trainer's own, the same windows without and with averaging in turns; seconds are the median of
 {timed} steps each, times the {count:,} windows into which an epoch cuts {train:,} tokens. Validation is
 timed on {valid:,} random tokens, once. Regenerate with
 `python -m benchmarks.epoch {option} --batch-size {training.batch_size}{" --whole" * whole} --save`.

@@ -151,7 +151,8 @@ def alone(program: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     import torch
 
     from awd.evaluation import evaluate
-    from benchmarks.measured_process import EngineTraining, Worker
+    from awd.trainer import Trainer
+    from benchmarks.measured_process import Worker
 
     config = settings["config"]
     worker = Worker(CONFIGURATIONS[config], program, settings["batch_size"], settings["device"])
@@ -160,7 +161,7 @@ def alone(program: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     busy = kernel_seconds(worker) / _PROFILED
     rows = [row(config, "idle share", 1, 1, 1 - busy / seconds)]
     training = worker.training
-    assert isinstance(training, EngineTraining)
+    assert isinstance(training, Trainer)
     batches = torch.randint(CONFIGURATIONS[config].vocabulary_size, (SPLITS[config][1] // 10, 10))
     batches = batches.to(worker.device)
     for repeat in (0, 1):  # the first is not counted

@@ -7,23 +7,25 @@ threads in the environment: that is read when torch is imported.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from awd.config import TrainingConfig
+from awd.corpus.text import Encoded
 from awd.device import keep_freed_memory, use_exact_float32
-from awd.engine import ENGINES, Precision, multiplies_bfloat16
-from awd.model import AWDLSTM, detach
-from awd.optim import Stepper
-from awd.streams import Streams
+from awd.engine import ENGINES, multiplies_bfloat16
+from awd.trainer import Trainer
+from awd.windows import Window
 from benchmarks.bare import BareLSTM, BareTraining
 from benchmarks.configurations import CONFIGURATIONS, Configuration
 
@@ -34,56 +36,37 @@ _WINDOWS = 16  # windows of text, gone through again and again
 class Training(Protocol):
     """What is timed."""
 
-    def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Train on one window, ``(time, batch)`` of ids; returns its loss."""
+    def step(self, window: Window) -> Tensor:
+        """Train on one window of the text; returns its loss."""
 
 
-class EngineTraining:
-    """This project's training step, as :class:`awd.trainer.Trainer` takes it.
+class BareOnText:
+    """The bare training on a text, ``(rows, batch)`` of ids."""
 
-    Args:
-        configuration: what to train.
-        engine: ``torch`` or ``fast``.
-        precision: ``fp32`` or ``bf16``.
-        batch_size: sequences.
-        device: where.
-    """
+    def __init__(self, training: BareTraining, text: Tensor) -> None:
+        self.training, self.text = training, text
 
-    def __init__(
-        self, configuration: Configuration, engine: str, precision: Precision, batch_size: int, device: str
-    ) -> None:
-        config, self.batch_size = configuration.config, batch_size
-        self.streams = Streams(_SEED, device)
-        self.model = AWDLSTM(
-            configuration.vocabulary_size,
-            config.model,
-            config.regularization,
-            streams=Streams(_SEED),
-            engine=ENGINES[engine](precision),
-        ).to(device)
-        rate, weight_decay = config.optimizer.learning_rate, config.regularization.weight_decay
-        self.stepper = Stepper(self.model, config.optimizer, rate, weight_decay)
-        self.state = self.model.initial_state(batch_size)
-
-    def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def step(self, window: Window) -> Tensor:
         """See :class:`Training`."""
-        output = self.model(tokens, self.state, self.model.draw_masks(self.batch_size, self.streams))
-        self.state = detach(output.state)
-        loss = self.model.loss(output, targets).total
-        self.stepper.step(loss)
-        return loss.detach()
+        end = window.start + window.length
+        return self.training.step(self.text[window.start : end], self.text[window.start + 1 : end + 1])
 
 
-def make_training(configuration: Configuration, name: str, batch_size: int, device: str) -> Training:
-    """The training that one of :data:`benchmarks.configurations.ENGINES` names."""
+def make_training(configuration: Configuration, name: str, text: Tensor, device: str) -> Training:
+    """The training that one of :data:`benchmarks.configurations.ENGINES` names, on a text ``(rows, batch)`` of ids."""
     engine, _, precision = name.partition("-")
-    if engine != "bare":
-        return EngineTraining(configuration, engine, "bf16" if precision == "bf16" else "fp32", batch_size, device)
-    sizes, strengths, optimizer = (
-        configuration.config.model,
-        configuration.config.regularization,
-        configuration.config.optimizer,
-    )
+    if engine == "bare":
+        return BareOnText(_bare_training(configuration, text.shape[1], device), text.to(device))
+    config = replace(configuration.config, training=TrainingConfig(batch_size=text.shape[1], valid_batch_size=1))
+    # back to the tokens that the trainer lays out in columns
+    corpus = Encoded([""] * configuration.vocabulary_size, text.t().flatten().tolist(), [0, 0], [0, 0])
+    kernels = ENGINES[engine]("bf16" if precision == "bf16" else "fp32")
+    return Trainer(config, corpus, _SEED, device=device, engine=kernels)
+
+
+def _bare_training(configuration: Configuration, batch_size: int, device: str) -> BareTraining:
+    config = configuration.config
+    sizes, strengths, optimizer = config.model, config.regularization, config.optimizer
     torch.manual_seed(_SEED)
     model = BareLSTM(
         configuration.vocabulary_size,
@@ -125,20 +108,16 @@ class Worker:
 
     def __init__(self, configuration: Configuration, engine: str, batch_size: int, device: str) -> None:
         self.device = torch.device(device)
-        self.training = make_training(configuration, engine, batch_size, device)
-        self.windows = self._windows(random_text(configuration, batch_size).to(device), configuration.length)
-
-    def _windows(self, text: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            for start in range(0, len(text) - 1, length):
-                yield text[start : start + length], text[start + 1 : start + length + 1]
+        self.training = make_training(configuration, engine, random_text(configuration, batch_size), device)
+        length = configuration.length
+        self.windows = itertools.cycle(Window(number * length, length, rate_scale=1.0) for number in range(_WINDOWS))
 
     def time(self, steps: int) -> dict[str, Any]:
         """Seconds a step over some steps, the last one's loss, and the peak of memory so far in MiB."""
         self._wait()
         started = time.perf_counter()
         for _ in range(steps):
-            loss = self.training.step(*next(self.windows))
+            loss = self.training.step(next(self.windows))
         self._wait()
         seconds = (time.perf_counter() - started) / steps
         return {"seconds": seconds, "loss": loss.item(), "peak_mib": self._peak_mib()}
@@ -151,7 +130,7 @@ class Worker:
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         window = next(self.windows)
         with torch.profiler.profile(activities=activities) as profiler:
-            self.training.step(*window)
+            self.training.step(window)
             self._wait()
         # on a GPU what counts is the time of the kernels an operation started; they are listed once more by themselves
         own = "self_device_time_total" if on_gpu else "self_cpu_time_total"

@@ -276,15 +276,20 @@ def prepare_process(device: str, gpus: tuple[int, ...], parent_pid: int) -> str:
 
         hold_gpu(gpus)  # before torch looks for GPUs
         device = "cuda:0"
+    compute_on_one_thread()
+    return device
+
+
+def compute_on_one_thread() -> None:
+    """Settle how this process computes, whatever it trains."""
     import torch
 
     from awd.device import keep_freed_memory, use_exact_float32
 
-    # one thread a run: two runs of one thread each do more than one of two, and never fight over a core
+    # two runs of one thread each do more than one of two, and never fight over a core
     torch.set_num_threads(1)
     use_exact_float32()
     keep_freed_memory()
-    return device
 
 
 def _listen_to_signals(parent_pid: int) -> None:
@@ -307,17 +312,25 @@ def _trace(error: Exception) -> str:
     return trace.encode(errors="replace").decode()  # parquet holds no lone surrogates, which file names may have
 
 
-def _memory_advice(error: Exception) -> str | None:
-    """What to do about a run that does not fit, on a GPU or not; ``None`` if that is not the trouble."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was asked for that there is not, on a GPU or not."""
     import torch
 
+    # torch's allocator on a CPU has no class of its own for it
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _memory_advice(error: Exception) -> str | None:
+    """What to do about a run that does not fit; ``None`` if that is not the trouble."""
+    import torch
+
+    if not is_out_of_memory(error):
+        return None
     text = str(error).partition("\n")[0]
     if isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()
         return f"out of memory on the GPU ({text}); try fewer --jobs on each GPU, or a smaller training.batch_size"
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return f"out of memory ({text}); try fewer --jobs, or a smaller training.batch_size"
-    return None
+    return f"out of memory ({text}); try fewer --jobs, or a smaller training.batch_size"
 
 
 def _device_name(device: str) -> str:

@@ -17,8 +17,6 @@ from awd.errors import DivergedError
 if TYPE_CHECKING:
     from optuna.trial import Trial, TrialState
 
-    from awd.trainer import EpochRecord, Trainer
-
 _LOOK_SECONDS = 0.5
 
 
@@ -58,16 +56,8 @@ class Tried:
     seconds: float
 
 
-class _FinishedError(Exception):
-    """All epochs are done; the test is left out."""
-
-
 class _StoppedError(Exception):
     """The call was asked to stop."""
-
-
-class _GivenUpError(Exception):
-    """The trial is not worth going on with."""
 
 
 def try_settings(order: Order) -> Tried:
@@ -99,7 +89,6 @@ class _Attempt:
         self.order, self.trial, self.device = order, trial, device
         self.values: list[float] = []
         self._started, self._looked = time.process_time(), 0.0
-        self._trainer: Trainer | None = None
 
     @property
     def seconds(self) -> float:
@@ -116,48 +105,47 @@ class _Attempt:
         from optuna.trial import TrialState
 
         try:
-            self._train()
-        except _FinishedError:
-            return None, TrialState.COMPLETE
-        except (_GivenUpError, DivergedError) as error:
-            return str(error), TrialState.PRUNED
+            why = self._train()
         except _StoppedError:
             raise
+        except DivergedError as error:
+            why = str(error)
         except Exception as error:  # one trial's failure never stops the others
             return describe_failure(error), TrialState.FAIL
-        raise AssertionError("training ends before the test")
+        return why, TrialState.COMPLETE if why is None else TrialState.PRUNED
 
-    def _train(self) -> None:
+    def _train(self) -> str | None:
+        """Train epoch by epoch, and no further; why it was given up, if it was."""
         from awd.engine import make_engine
         from awd.trainer import Trainer
 
         spec = self.order.spec
         corpus = encode_corpus(spec, self.order.data_dir)
-        self._trainer = Trainer(
+        trainer = Trainer(
             spec.config,
             replace(corpus, test=corpus.valid),  # so that nothing here can look at the test split
             spec.seed,
             device=self.device,
             engine=make_engine(spec.engine, spec.precision, self.device),
-            on_epoch=self._epoch_ended,
             may_stop=self._may_stop,
         )
-        self._trainer.run()
+        while not trainer.trained:
+            self.values.append(trainer.epoch().valid_ppl)
+            if why := self._why_give_up():
+                return why
+        return None
 
-    def _epoch_ended(self, record: EpochRecord) -> None:
-        self.values.append(record.valid_ppl)
-        self.trial.report(record.valid_ppl, len(self.values))
+    def _why_give_up(self) -> str | None:
+        """Tell the study of the last epoch; why the trial is not worth going on with, if it is not."""
+        self.trial.report(self.values[-1], len(self.values))
         if self.trial.should_prune():
-            raise _GivenUpError(f"behind most others after epoch {len(self.values)}")
+            return f"behind most others after epoch {len(self.values)}"
         most = self.order.search.trial_minutes
         if most is not None and self.seconds > 60 * most:
-            raise _GivenUpError(f"took more than {most:g} minutes of a core")
+            return f"took more than {most:g} minutes of a core"
+        return None
 
     def _may_stop(self) -> None:
-        from awd.trainer import TEST
-
-        if self._trainer is not None and self._trainer.position.phase == TEST:
-            raise _FinishedError
         now = time.monotonic()
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 
 from awd import checkpoint as checkpoint_module
-from awd.checkpoint import CheckpointError, Checkpoints, Interval, PausedError, read_checkpoint
+from awd.checkpoint import CheckpointError, Checkpoints, Interval, PausedError, pack, read_checkpoint
 from awd.config import override
 from awd.engine import FastEngine, TorchEngine
 from awd.files import PLACEHOLDER, DamagedFileError, write_sealed
@@ -63,10 +63,9 @@ SMALLEST = tiny_config(
 
 def reseal(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """Another checkpoint in the place of one, whole and sealed."""
-    snapshot = read_checkpoint(path)
-    change(snapshot.values)
-    content = safetensors.torch.save(snapshot.tensors, {"run": json.dumps(snapshot.values), "seal": PLACEHOLDER})
-    write_sealed(path, content)
+    state = read_checkpoint(path)
+    change(state)
+    write_sealed(path, pack(state))
 
 
 def flip(path: Path, place: int, bit: int = 1) -> None:
@@ -80,8 +79,8 @@ def spoil(path: Path) -> None:
 
 
 def where(path: Path) -> tuple[str, int, int]:
-    values = read_checkpoint(path).values
-    return values["phase"], values["epoch"], values["start"]
+    state = read_checkpoint(path)
+    return state["phase"], state["epoch"], state["start"]
 
 
 def numbers(folder: Path) -> list[int]:
@@ -343,7 +342,7 @@ def smallest(tmp_path: Path) -> Path:
     """The file of the smallest run there is."""
     pause(tmp_path, 0, SMALLEST)
     (path,) = checkpoints_in(tmp_path)
-    assert read_checkpoint(path).values["phase"] == TRAIN
+    assert read_checkpoint(path)["phase"] == TRAIN
     return path
 
 
@@ -365,7 +364,7 @@ class TestDamage:
                     read_checkpoint(smallest)
                 file.seek(place)
                 file.write(bytes([value]))
-        assert read_checkpoint(smallest).values["phase"] == TRAIN
+        assert read_checkpoint(smallest)["phase"] == TRAIN
 
     def test_a_flipped_bit_is_noticed_in_a_checkpoint_of_megabytes(self, tmp_path: Path) -> None:
         pause(tmp_path, 0, tiny_config(model={"hidden_size": 300, "embedding_size": 300}))
@@ -537,6 +536,37 @@ def changed(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
         values[key] = to
 
     return change
+
+
+def test_the_layout_is_that_of_format_1(tmp_path: Path) -> None:
+    """Change it and ``_FORMAT`` goes up: files of before would be misread."""
+    config = override(BOTH_PHASES, {"optimizer": {"method": "adam", "learning_rate": 0.02}}, "the test")
+    pause(tmp_path, len(with_moments(config)[1]) // 2, config)
+    content = checkpoints_in(tmp_path)[0].read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    values = json.loads(header.pop("__metadata__")["run"])
+    assert values["identity"]["format"] == 1
+    assert set(values) - {"average"} == {
+        *(
+            "identity",
+            "resumes",
+            "elapsed",
+            "phase",
+            "epoch",
+            "start",
+            "lengths",
+            "seconds",
+            "epochs",
+            "best_valid_ppl",
+        ),
+        *("learning_rate", "steps", "averaged_steps", "averaging", "criterion"),
+    }
+    parts = {name.split("/", 1)[0] for name in header}
+    assert parts == {"model", "best", "optimizer", "streams", "mask streams", "hidden", "cell", "losses"}
+    assert {"model/embedding.weight", "best/embedding.weight", "optimizer/0/exp_avg", "hidden/1", "losses"} <= set(
+        header
+    )
+    assert {"streams/window lengths", "mask streams/weight mask 0"} <= set(header)
 
 
 def one_token_differs() -> Trainer:

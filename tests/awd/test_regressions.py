@@ -384,18 +384,16 @@ class StepsByTorchASGD(Stepper):
 
 
 class AveragesFromTheBestWeights(Trainer):
-    def _training_phase(self):
-        real = Stepper.start_averaging
+    def enter(self, phase):
+        super().enter(phase)
+        start = self.stepper.start_averaging
 
-        def from_the_best(stepper):
-            self.model.load_state_dict(self.best.weights)
-            real(stepper)
+        def from_the_best():
+            self._take_best_weights()
+            start()
 
-        Stepper.start_averaging = from_the_best
-        try:
-            super()._training_phase()
-        finally:
-            Stepper.start_averaging = real
+        if self.stepper.config.method == "nt-asgd":
+            self.stepper.start_averaging = from_the_best
 
 
 class ComparesWithTheLastChecks(NonMonotonicTrigger):

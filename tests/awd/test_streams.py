@@ -36,21 +36,21 @@ def test_restored_streams_go_on_where_they_were_found():
     streams = Streams(0)
     for name in ("a", "a", "b"):
         draw(streams, name)
-    state = streams.state()
+    state = streams.state_dict()
     following = {name: draw(streams, name) for name in ("a", "b", "never drawn from")}
     for other in (Streams(0), streams):  # a new one, and one that has gone on since
-        other.restore(state)
+        other.load_state_dict(state)
         assert {name: draw(other, name) for name in following} == following
 
 
 def test_a_state_has_the_streams_drawn_from_and_stays_as_it_is():
     streams = Streams(0)
-    assert streams.state() == {}
+    assert streams.state_dict() == {}
     draw(streams, "a")
-    state = streams.state()
+    state = streams.state_dict()
     kept = {name: position.clone() for name, position in state.items()}
     draw(streams, "a")
-    streams.restore(state)
+    streams.load_state_dict(state)
     draw(streams, "a")
     assert list(state) == ["a"]
     assert torch.equal(state["a"], kept["a"])
@@ -58,8 +58,8 @@ def test_a_state_has_the_streams_drawn_from_and_stays_as_it_is():
 
 def test_a_stream_that_is_not_in_a_state_begins_anew():
     streams = Streams(0)
-    state = streams.state()
+    state = streams.state_dict()
     first = draw(streams, "a")
     assert draw(streams, "a") != first
-    streams.restore(state)
+    streams.load_state_dict(state)
     assert draw(streams, "a") == first

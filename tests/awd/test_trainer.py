@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from awd.evaluation import evaluate, perplexity
 from awd.model import AWDLSTM
 from awd.streams import Streams
 from awd.trainer import EpochRecord, Trainer, TrainingResult
+from awd.windows import windows
 from tests.awd.by_hand import best_of, fires, lay_out, mean_of, perplexity_of, run_by_hand
 from tests.awd.tiny import tiny_config, tiny_corpus
 
@@ -442,3 +444,30 @@ def test_training_learns_a_sentence_that_repeats(method, rate):
         training={"epochs": 20},
     )
     assert Trainer(config, corpus, SEED).run().test_ppl < 0.5 * len(corpus.words)
+
+
+def test_a_run_is_its_parts():
+    """Epoch by epoch, and the first epoch step by step."""
+    config = tiny_config(**CONFIGS["nt-asgd and fine-tuning"])
+    trainer, whole = Trainer(config, CORPUS, SEED), train(config)
+    for window in windows(len(trainer.train_data), config.windows, trainer.streams["window lengths"]):
+        trainer.model.eval()  # as a caller may leave it
+        assert math.isfinite(trainer.step(window))
+    records = []
+    while not trainer.trained:
+        records.append(trainer.epoch())
+    assert [facts(record) for record in records] == [facts(record) for record in whole.epochs]
+    assert trainer.epochs == records
+    result = trainer.finish()
+    assert (result.valid_ppl, result.test_ppl) == (whole.valid_ppl, whole.test_ppl)
+    assert_same_weights(result.model.state_dict(), whole.model.state_dict())
+
+
+def test_training_never_looks_at_the_test_split():
+    trainer = Trainer(tiny_config(finetuning={"epochs": 1}), CORPUS, SEED)
+    other = Trainer(tiny_config(finetuning={"epochs": 1}), replace(CORPUS, test=CORPUS.valid), SEED)
+    trainer.train()
+    other.train()
+    assert trainer.trained
+    assert_same_weights(other.best.weights, trainer.best.weights)
+    assert other.finish().test_ppl != trainer.finish().test_ppl

@@ -16,10 +16,10 @@ from benchmarks.epoch import (
     Setting,
     count_windows,
     make_setting,
+    make_trainer,
     random_corpus,
     step_seconds,
     summary,
-    watched_trainer,
 )
 from tests.benchmarks.conftest import Refused, run
 
@@ -59,20 +59,13 @@ def test_every_configuration_has_its_splits() -> None:
     assert set(SPLITS) == set(CONFIGURATIONS)
 
 
-def test_an_epoch_has_the_windows_that_are_counted(setting: Setting) -> None:
-    steps: list[None] = []
-    trainer = watched_trainer(
-        setting, random_corpus(setting), averaging=False, seed=1, on_step=lambda: steps.append(None)
-    )
-    trainer.run()
-    assert len(steps) == count_windows(setting)
-    assert not any(record.averaging for record in trainer.epochs)
-
-
-def test_the_loop_averages_from_its_first_step_when_asked_to(setting: Setting) -> None:
-    trainer = watched_trainer(setting, random_corpus(setting), averaging=True, seed=1, on_step=lambda: None)
-    trainer.run()
-    assert all(record.averaging for record in trainer.epochs)
+@pytest.mark.parametrize("averaging", [False, True])
+def test_an_epoch_has_the_windows_that_are_counted_and_averages_if_asked_to(setting: Setting, averaging: bool) -> None:
+    trainer = make_trainer(setting, random_corpus(setting), averaging, seed=1)
+    assert trainer.epoch().averaging == averaging
+    assert trainer.stepper.steps == count_windows(setting)
+    assert trainer.stepper.averaged_steps == (trainer.stepper.steps if averaging else 0)
+    assert trainer.trained
 
 
 def test_steps_to_warm_up_are_not_counted(setting: Setting) -> None:

@@ -306,33 +306,19 @@ class FinetunesFromTheLastWeights(Trainer):
         self.best = best
 
 
-class AveragesFromTheBestWeights(Trainer):
-    def _stepper(self, settings, learning_rate):
-        stepper = super()._stepper(settings, learning_rate)
-        start = stepper.start_averaging
-
-        def from_the_best():
-            self.model.load_state_dict(self.best.weights)
-            start()
-
-        if settings.method == "nt-asgd":
-            stepper.start_averaging = from_the_best
-        return stepper
-
-
 class KeepsTheLastWeights(Trainer):
-    def _epoch(self, stepper, phase, epoch):
-        record = super()._epoch(stepper, phase, epoch)
+    def epoch(self):
+        record = super().epoch()
         self.best = replace(self.best, weights={name: w.clone() for name, w in self.model.state_dict().items()})
         return record
 
 
 class SkipsEveryOtherWindow(Trainer):
-    def _train_epoch(self, *args):
+    def epoch(self):
         real = windows_module.windows
         trainer_module.windows = lambda *cut: itertools.islice(real(*cut), 0, None, 2)
         try:
-            return super()._train_epoch(*args)
+            return super().epoch()
         finally:
             trainer_module.windows = real
 

@@ -76,7 +76,7 @@ FAULTS = [
     ("average of the iterate before too", faults.stepper(faults.AveragesWhatWasBefore), BOTH_PHASES),
     ("average without the first iterate", faults.stepper(faults.LeavesOutTheFirstIterate), BOTH_PHASES),
     ("exponential average", faults.stepper(faults.AveragesByExponentialDecay), BOTH_PHASES),
-    ("averaging from the best weights", faults.trainer(faults.AveragesFromTheBestWeights), {"averaging"}),
+    ("averaging from the best weights", faults.trainer(regressions.AveragesFromTheBestWeights), {"averaging"}),
     ("fine-tuning from the last weights", faults.trainer(faults.FinetunesFromTheLastWeights), {"fine-tuning"}),
     # fine-tuning starts from what was kept
     ("last weights kept", faults.trainer(faults.KeepsTheLastWeights), {"averaging", "fine-tuning"}),

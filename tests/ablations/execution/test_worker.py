@@ -3,7 +3,6 @@ that carry runs: ended while they start, before they say a word, with their call
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -19,7 +18,6 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-import safetensors.torch
 import torch
 
 from ablations.execution.watch import Watch
@@ -28,8 +26,8 @@ from ablations.experiment.selection import select
 from ablations.storage.leases import Leases
 from ablations.storage.provenance import collect_provenance
 from ablations.storage.store import Store
-from awd.checkpoint import Interval, read_checkpoint
-from awd.files import PLACEHOLDER, write_sealed
+from awd.checkpoint import Interval, pack, read_checkpoint
+from awd.files import write_sealed
 from tests.ablations.conftest import CommandLine, write_corpus, write_profile
 from tests.ablations.sweeps import EPOCHS, Sweep, assert_equal_to_the_bit, kill_a_worker, numbers, running, wait_for
 
@@ -167,10 +165,9 @@ def test_a_corpus_that_changed_after_the_plan_gives_no_number(paused: Job, tmp_p
 def test_a_checkpoint_of_another_version_fails_with_the_way_out(paused: Job, undisturbed: pd.DataFrame) -> None:
     saved = checkpoint_folder(paused.results, paused.spec.run_id)
     for path in saved.iterdir():
-        snapshot = read_checkpoint(path)
-        snapshot.values["identity"]["PyTorch"] = "1.0"
-        notes = {"run": json.dumps(snapshot.values), "seal": PLACEHOLDER}
-        write_sealed(path, safetensors.torch.save(snapshot.tensors, notes))
+        state = read_checkpoint(path)
+        state["identity"]["PyTorch"] = "1.0"
+        write_sealed(path, pack(state))
     summary = execute(paused)
     assert summary.status == row(paused)["status"] == "failed"
     assert f"of another PyTorch 1.0, not {torch.__version__}" in str(summary.error)

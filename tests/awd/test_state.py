@@ -19,11 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awd import engine as engine_module
-from awd.checkpoint import Checkpoints
+from awd.checkpoint import Checkpoints, identity, named_tensors, pack, unpack
 from awd.config import Config, config_from_dict, override
 from awd.engine import PLAIN, Engine, FastEngine
 from awd.errors import DivergedError
-from awd.snapshot import Snapshot, identity, put, take
 from awd.trainer import TEST, TRAIN, EpochRecord, Trainer
 from tests.awd.engines import ENGINES, label
 from tests.awd.resuming import (
@@ -204,47 +203,60 @@ def cut_at(config: Config, kind: str) -> Trainer:
     return trainer
 
 
-def as_written(snapshot: Snapshot) -> Snapshot:
-    """In memory of its own, with the values as JSON has them."""
-    return Snapshot(copy.deepcopy(snapshot.tensors), json.loads(json.dumps(snapshot.values)))
+State = dict[str, Any]
+
+
+def as_written(state: State) -> State:
+    """As a file gives it back, in memory of its own."""
+    return copy.deepcopy(unpack(pack(state)))
 
 
 @cache
-def _taken(config: Config, kind: str) -> Snapshot:
-    return as_written(take(cut_at(config, kind)))
+def _taken(config: Config, kind: str) -> State:
+    return as_written(cut_at(config, kind).state_dict())
 
 
-def taken(config: Config, kind: str) -> Snapshot:
-    return as_written(_taken(config, kind))
+def taken(config: Config, kind: str) -> State:
+    return copy.deepcopy(_taken(config, kind))
 
 
-def gone_on_with(config: Config, snapshot: Snapshot) -> Trainer:
+def values_of(state: State) -> State:
+    """What of a state is not tensors."""
+    parts = {path.partition("/")[0] for path, _ in named_tensors(state)}
+    return {name: value for name, value in state.items() if name not in parts}
+
+
+def bits_of(state: State) -> dict[str, bytes]:
+    return bits({path: tensor.detach() for path, tensor in named_tensors(state)})
+
+
+def gone_on_with(config: Config, state: State) -> Trainer:
     trainer = trainer_of(config)
-    put(trainer, snapshot)
+    trainer.load_state_dict(state)
     return trainer
 
 
-def shifted(name: str) -> Callable[[Snapshot], None]:
-    """Other values in the tensors whose names begin so."""
+def shifted(start: str) -> Callable[[State], None]:
+    """Other values in the tensors whose paths begin so."""
 
-    def change(snapshot: Snapshot) -> None:
-        found = [tensor for key, tensor in snapshot.tensors.items() if key.startswith(name)]
-        assert found, name
+    def change(state: State) -> None:
+        found = [tensor for path, tensor in named_tensors(state) if path.startswith(start)]
+        assert found, start
         for tensor in found:
             tensor += 0.125
 
     return change
 
 
-def without(name: str) -> Callable[[Snapshot], None]:
-    def change(snapshot: Snapshot) -> None:
-        del snapshot.tensors[name]
+def without(part: str, name: str) -> Callable[[State], None]:
+    def change(state: State) -> None:
+        del state[part][name]
 
     return change
 
 
-def given_as(**values: Any) -> Callable[[Snapshot], None]:
-    return lambda snapshot: snapshot.values.update(values)
+def given_as(**values: Any) -> Callable[[State], None]:
+    return lambda state: state.update(values)
 
 
 PARTS = {
@@ -256,9 +268,9 @@ PARTS = {
     "cell state of a layer": (BOTH_PHASES, "fine-tuning", shifted("cell/0")),
     "losses": (BOTH_PHASES, "before validation", shifted("losses")),
     "lengths": (BOTH_PHASES, "before validation", given_as(lengths=[1, 2, 3])),
-    "stream of the lengths": (BOTH_PHASES, "before averaging", without("streams/window lengths")),
+    "stream of the lengths": (BOTH_PHASES, "before averaging", without("streams", "window lengths")),
     **{
-        f"stream of the {mask}": (BOTH_PHASES, "before averaging", without(f"mask streams/{mask}"))
+        f"stream of the {mask}": (BOTH_PHASES, "before averaging", without("mask streams", mask))
         for mask in ("embedding mask", "input mask", "hidden mask 0", "output mask", "weight mask 0", "weight mask 1")
     },
     "first moments": (ADAM, "before averaging", shifted("optimizer/0/exp_avg")),
@@ -281,52 +293,52 @@ PARTS = {
 def test_every_part_counts(part: str) -> None:
     """A part lost on the way would change the numbers, and the tests above would tell."""
     config, kind, change = PARTS[part]
-    snapshot = taken(config, kind)
-    change(snapshot)
-    assert outcome(gone_on_with(config, snapshot).run()) != uninterrupted(config)
+    state = taken(config, kind)
+    change(state)
+    assert outcome(gone_on_with(config, state).run()) != uninterrupted(config)
 
 
 @pytest.mark.parametrize(("config", "kind"), [(BOTH_PHASES, "while averaging"), (ADAM, "before averaging")])
-def test_a_snapshot_stays_as_it_is_and_gives_any_number_of_runs(config: Config, kind: str) -> None:
-    snapshot, before = taken(config, kind), taken(config, kind)
-    first, second = gone_on_with(config, snapshot), gone_on_with(config, snapshot)
+def test_a_state_stays_as_it_is_and_gives_any_number_of_runs(config: Config, kind: str) -> None:
+    state, before = taken(config, kind), taken(config, kind)
+    first, second = gone_on_with(config, state), gone_on_with(config, state)
     assert outcome(first.run()) == outcome(second.run()) == uninterrupted(config)
-    assert snapshot.values == before.values
-    assert bits(snapshot.tensors) == bits(before.tensors)
+    assert values_of(state) == values_of(before)
+    assert bits_of(state) == bits_of(before)
 
 
 @pytest.mark.parametrize("kind", kinds_expected(BOTH_PHASES))
-def test_what_is_put_back_is_what_was_taken(kind: str) -> None:
-    snapshot = taken(BOTH_PHASES, kind)
-    again = take(gone_on_with(BOTH_PHASES, snapshot))
+def test_what_is_loaded_is_what_was_taken(kind: str) -> None:
+    state = taken(BOTH_PHASES, kind)
+    again = as_written(gone_on_with(BOTH_PHASES, state).state_dict())
     if kind == "before the test":  # whose steps are over
-        assert again.values["epochs"] == snapshot.values["epochs"]
+        assert again["epochs"] == state["epochs"]
         return
-    assert again.values == snapshot.values
-    assert bits(again.tensors) == bits(snapshot.tensors)
+    assert values_of(again) == values_of(state)
+    assert bits_of(again) == bits_of(state)
 
 
-def test_putting_it_back_draws_nothing_from_the_global_generator() -> None:
-    snapshot, trainer = taken(BOTH_PHASES, "while averaging"), trainer_of(BOTH_PHASES)
+def test_loading_draws_nothing_from_the_global_generator() -> None:
+    state, trainer = taken(BOTH_PHASES, "while averaging"), trainer_of(BOTH_PHASES)
     before = torch.get_rng_state()
-    put(trainer, snapshot)
+    trainer.load_state_dict(state)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_tied_matrix_is_taken_once_and_put_back_as_one(tied: bool) -> None:
+def test_a_tied_matrix_is_taken_once_and_loaded_as_one(tied: bool) -> None:
     config = override(BOTH_PHASES, {"model": {"tie_weights": tied}}, "the test")
-    snapshot = taken(config, "while averaging")
+    state = taken(config, "while averaging")
     for part in ("model", "average", "best"):
-        assert (f"{part}/decoder.weight" in snapshot.tensors) == (not tied)
-    trainer = gone_on_with(config, snapshot)
+        assert ("decoder.weight" in state[part]) == (not tied)
+    trainer = gone_on_with(config, state)
     assert trainer.stepper.average is not None
     for model in (trainer.model, trainer.stepper.average.module):
         assert (model.decoder.weight is model.embedding.weight) == tied
 
 
 def test_no_two_tensors_share_memory() -> None:
-    tensors = take(cut_at(BOTH_PHASES, "while averaging")).tensors.values()
+    tensors = [tensor for _, tensor in named_tensors(cut_at(BOTH_PHASES, "while averaging").state_dict())]
     places = sorted((tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes) for tensor in tensors)
     assert all(end <= start for (_, end), (start, _) in pairwise(places))
 
@@ -334,7 +346,7 @@ def test_no_two_tensors_share_memory() -> None:
 def test_an_epoch_whose_perplexity_overflows_is_kept_as_it_is() -> None:
     trainer = cut_at(SHORT, "between epochs")
     trainer.epochs = [replace(record, train_ppl=math.inf, learning_rate=0.1 + 0.2) for record in trainer.epochs]
-    epochs = gone_on_with(SHORT, as_written(take(trainer))).epochs
+    epochs = gone_on_with(SHORT, as_written(trainer.state_dict())).epochs
     assert epochs == trainer.epochs
     assert all(type(record) is EpochRecord for record in epochs)
 
