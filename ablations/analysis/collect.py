@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from ablations.analysis.data import ReportData, join_epochs, join_runs
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import T
 from ablations.experiment.plan import Corpus, RunSpec
 from ablations.experiment.selection import AUTO, Selection, dataset_name
@@ -24,7 +24,7 @@ def collect(
     *,
     other_seeds: bool = True,
     interval: str = T,
-) -> ReportData:
+) -> Comparison:
     """Match the recorded runs with the plan.
 
     Args:
@@ -50,7 +50,7 @@ def collect(
     if reference is not None and reference.root.resolve() != store.root.resolve():
         beside, reference_notes = _reference(selection, reference)
         notes += [note for note in reference_notes if beside is not None]
-    return ReportData(
+    return Comparison(
         suite=selection.suite,
         profile=selection.profile,
         published=selection.published,
@@ -150,3 +150,27 @@ def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | N
     if not (runs["status"] == DONE).any():
         return None, []
     return runs, [note.replace("The runs are", "The reference runs are") for note in notes]
+
+
+_PLAN_COLUMNS = ["dataset", "variant", "label", "seed", "run_id"]
+
+
+def plan_frame(plan: Sequence[RunSpec]) -> pd.DataFrame:
+    """The plan as a frame: ``dataset, variant, label, seed, run_id``."""
+    rows = [[getattr(spec, column) for column in _PLAN_COLUMNS] for spec in plan]
+    return pd.DataFrame(rows, columns=_PLAN_COLUMNS)
+
+
+def join_runs(plan: Sequence[RunSpec], recorded: pd.DataFrame) -> pd.DataFrame:
+    """One row per planned run, with what the store recorded of it.
+
+    Names come from the plan, since two variants may be one run.
+    """
+    columns = ["run_id", *(column for column in recorded.columns if column not in _PLAN_COLUMNS)]
+    return plan_frame(plan).merge(recorded[columns], on="run_id", how="left")
+
+
+def join_epochs(plan: Sequence[RunSpec], store: Store) -> pd.DataFrame:
+    """The epochs of every planned run that has some, with ``dataset, variant, seed`` from the plan."""
+    frame = plan_frame(plan).drop(columns="label")
+    return frame.merge(store.epochs(dict.fromkeys(frame["run_id"])), on="run_id", how="inner")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -52,6 +53,11 @@ def mean_and_sd(mean: float, sd: float) -> str:
     return number(mean) if pd.isna(sd) else f"{number(mean)} ± {number(sd)}"
 
 
+def with_interval(write: Callable[[float], str], value: float, low: float, high: float) -> str:
+    """``0.82 [0.71, 0.93]``, without brackets where there is no interval."""
+    return write(value) if pd.isna(low) else f"{write(value)} [{write(low)}, {write(high)}]"
+
+
 def percent(difference: float, digits: int = 1) -> str:
     """A change in log-perplexity times 100, which is about a percentage."""
     return number(100 * difference, digits, signed=True)
@@ -79,6 +85,22 @@ def latex(text: object) -> str:
     if escaped.startswith("["):
         escaped = "{[}" + escaped[1:]  # after a line's end it would be read as the space to leave
     return re.sub(r'"([^"]*)"', r"``\1''", escaped)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A markdown list of plain sentences."""
+    return "\n".join(f"- {markdown(line)}" for line in lines)
+
+
+def csv(frame: pd.DataFrame, digits: int) -> str:
+    """Comma-separated values with so many digits of each number: the last of sixteen depend on the processor, which may
+    add in another order, and the same results are to give the same bytes on any."""
+    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
+
+
+def names(column: pd.Series[str]) -> str:
+    """Every text of a column once, in order."""
+    return ", ".join(sorted(set(column.dropna()))) or "unknown"
 
 
 def plural(amount: int, noun: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import comparison_frame, dataset_title
+from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.report.budget import budget
 from ablations.report.captions import (
     beginnings,
@@ -69,7 +68,7 @@ _COLORS = {
 }
 
 
-def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results: str) -> str:
+def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results: str) -> str:
     """The page.
 
     Args:
@@ -77,8 +76,7 @@ def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results
         files: names of the report's other files, linked to.
         results: path of the results folder, from the page's, linked to.
     """
-    frame = comparison_frame(data)
-    baseline = one_line(data.suite.variant(data.suite.baseline).label)
+    baseline = data.baseline
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report", "."),
         autoescape=True,
@@ -86,7 +84,7 @@ def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    parts = [_part(data, frame, dataset) for dataset in dict.fromkeys(frame["dataset"])]
+    parts = [_part(data, dataset) for dataset in data.datasets]
     return (
         environment.get_template("page.html.jinja").render(
             title=one_line(data.suite.title),
@@ -114,29 +112,29 @@ def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results
     )
 
 
-def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]:
+def _part(data: Comparison, dataset: str) -> dict[str, Any]:
     return {
         "name": dataset,
         "title": dataset_title(dataset),
         "scale": scale(data, dataset),
-        "table": _table(table_rows(data, frame, dataset, brief=True)),
-        "training": _table(training_rows(frame, dataset)),
-        "statistics": _table(statistics_rows(frame, dataset)),
+        "table": _table(table_rows(data, dataset, brief=True)),
+        "training": _table(training_rows(data, dataset)),
+        "statistics": _table(statistics_rows(data, dataset)),
         "seeds": _table(_seeds(data, dataset)),
         "sentences": [
             sentence
             for sentence in (
                 unfinished(data, dataset),
-                without_baseline(data, frame, dataset),
-                _together(not_ended(data, frame, dataset)),
-                reading(data, frame, dataset, intervals=True),
-                correlation(data, frame, dataset),
+                without_baseline(data, dataset),
+                _together(not_ended(data, dataset)),
+                reading(data, dataset, intervals=True),
+                correlation(data, dataset),
                 source(data, dataset),
                 strengths(data, dataset),
             )
             if sentence
         ],
-        "decided": _together(decided(data, frame, dataset)),
+        "decided": _together(decided(data, dataset)),
         "claims": judged_claims(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
@@ -153,11 +151,11 @@ def _table(rows: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(rows.columns), "rows": rows.values.tolist()}
 
 
-def _seeds(data: ReportData, dataset: str) -> pd.DataFrame:
+def _seeds(data: Comparison, dataset: str) -> pd.DataFrame:
     """Every perplexity, validation and test, by row and seed; a word where there is none."""
     rows = []
-    for name, runs in data.runs[data.runs["dataset"].eq(dataset)].groupby("variant", sort=False):
-        row = {"variant": one_line(data.suite.variant(str(name)).label)}
+    for name, runs in data.runs_on(dataset).groupby("variant", sort=False):
+        row = {"variant": data.label(str(name))}
         for run in runs.sort_values("seed").to_dict("records"):
             done = run["status"] == DONE
             pair = f"{number(run['valid_ppl'])} / {number(run['test_ppl'])}"

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from ablations.analysis.data import Ladder
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Ladder, dataset_title
 from ablations.report.figures.style import GREY, INK, OURS, PAPER, fitted, is_narrow, new_figure, wrapped
 from ablations.report.formats import share_text
 

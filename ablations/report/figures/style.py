@@ -16,8 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Comparison, dataset_title
 
 WIDTH = 3.4  # inches: a column of a two-column page
 NARROW = 2.9  # inches: what a telephone shows without shrinking the text
@@ -130,7 +129,7 @@ def is_narrow() -> bool:
     return _figure_width() < WIDTH
 
 
-def heading(data: ReportData, dataset: str, width: int) -> str:
+def heading(data: Comparison, dataset: str, width: int) -> str:
     """What a panel shows and, where it is not the paper's, at which scale.
 
     Args:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis.data import ReportData, join_epochs, join_runs
+from ablations.analysis.collect import join_epochs, join_runs
+from ablations.analysis.comparison import Comparison
 from ablations.experiment.plan import Corpus, RunSpec, make_plan
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Suite, Variant, load_published, load_suite
@@ -57,7 +58,7 @@ def report_data(
     diverged: Sequence[tuple[str, int]] = (),
     failed: Sequence[tuple[str, int]] = (),
     **others: Any,
-) -> ReportData:
+) -> Comparison:
     """Write a run for every entry of the plan but those in ``without`` (variant, seed), then read all back."""
     the_profile = profile(scale, datasets, seeds)
     the_suite = suite or load_suite("table5")
@@ -83,7 +84,7 @@ def report_data(
         "reference": None,
         "stale": store.runs().iloc[:0],
     }
-    return ReportData(**(values | others))
+    return Comparison(**(values | others))
 
 
 def write_run(store: Store, spec: RunSpec, status: str = DONE) -> None:
