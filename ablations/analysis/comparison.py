@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Published, Suite
 from ablations.storage.store import DONE
 from awd.corpus import DATASETS, corpus_identity
-from awd.errors import InputError
+from awd.errors import CorpusError, InputError
 from awd.messages import one_line
 
 _TITLES = {"ptb": "Penn Treebank", "wikitext-2": "WikiText-2", "python-docs": "Python docs"}
@@ -38,9 +38,9 @@ class Ladder:
 
     Attributes:
         suite: the rows.
-        rungs: one row per data set of the paper and rung: ``dataset, profile``; ``text`` that was trained on, and
-            whether that is the data set itself (``own_text``); ``tokens`` that a run of the full model trained on, a
-            mean over seeds, and the ``share`` of the paper's that they are.
+        rungs: one row per data set of the paper and rung: ``dataset, profile``; ``text`` that was trained on, its
+            ``title``, and whether that is the data set itself (``own_text``); ``tokens`` that a run of the full model
+            trained on, a mean over seeds, and the ``share`` of the paper's that they are.
         points: one row per data set, variant and rung that has it: ``dataset, variant, profile, pairs, difference,
             low, high``; the ``variance`` of the mean difference; and the rung's ``text, own_text, share``.
         rows: one row per data set and variant but the baseline: ``dataset, variant, label``; ``published``, the
@@ -118,6 +118,22 @@ class Comparison:
         """What a variant is called in sentences."""
         return one_line(self.suite.variant(variant).label)
 
+    def known(self, dataset: str) -> str | None:
+        """Which data set known by name these runs are of, by their digest, whatever their corpus is called."""
+        recorded = self.runs_on(dataset)["corpus_sha256"].dropna()
+        return None if recorded.empty else known_corpus(recorded.iloc[0])
+
+    def is_namesake(self, dataset: str) -> bool:
+        """Whether it goes by the name of a published text that it is not."""
+        return dataset in DATASETS and bool(DATASETS[dataset].sha256) and self.known(dataset) != dataset
+
+    def title(self, dataset: str) -> str:
+        """How a data set is called in headings: by its own name where it is no other."""
+        known = self.known(dataset)
+        if known is None:
+            return one_line(dataset)
+        return dataset_title(known) if known == dataset else f"{one_line(dataset)} ({dataset_title(known)})"
+
     def runs_on(self, dataset: str) -> pd.DataFrame:
         """The runs of one data set."""
         return self.runs[self.runs["dataset"].eq(dataset)]
@@ -156,20 +172,30 @@ class Comparison:
 
     def published_dataset(self, dataset: str) -> str | None:
         """The published column a data set is compared with: its own, else the first there is."""
-        known = [name for row in self.published.rows.values() for name in row] if self.published else []
-        return dataset if dataset in known else next(iter(known), None)
+        columns = [name for row in self.published.rows.values() for name in row] if self.published else []
+        known = self.known(dataset)
+        return known if known in columns else next(iter(columns), None)
 
     def comparable(self, dataset: str) -> bool:
         """Whether perplexities may be set against published ones: the paper's protocol, on its own text."""
         unchanged = self.profile == load_profile("paper") and not self.settings
-        if not unchanged or self.published is None or self.published_dataset(dataset) != dataset:
-            return False
-        recorded = self.runs_on(dataset)["corpus_sha256"].dropna()
-        return dataset in DATASETS and recorded.eq(corpus_identity(dataset)).all().item()
+        return unchanged and self.published_dataset(dataset) == dataset == self.known(dataset)
+
+
+@cache
+def known_corpus(sha256: str) -> str | None:
+    """Which data set known by name has this digest; ``None`` for a text of somebody's own."""
+    for name in DATASETS:
+        try:
+            if corpus_identity(name) == sha256:
+                return name
+        except CorpusError:  # a text that this Python does not carry
+            continue
+    return None
 
 
 def dataset_title(name: str) -> str:
-    """How a data set is called in headings."""
+    """How a data set known by name is called in headings."""
     return _TITLES.get(name, name)
 
 

@@ -21,14 +21,13 @@ from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.selection import Selection, dataset_name
 from ablations.experiment.suite import Published, Suite, named_files
 from ablations.storage.store import DONE, Store
-from awd.corpus import corpus_identity
 from awd.errors import ConfigError, InputError
 from awd.messages import one_line, unknown
 
 RUNGS = ("demo", "small", "long", "medium")  # in the order of reading
 MEANINGLESS = ("smoke",)  # its numbers mean nothing
 
-_RUNG_COLUMNS = ["dataset", "profile", "text", "own_text", "tokens", "share"]
+_RUNG_COLUMNS = ["dataset", "profile", "text", "title", "own_text", "tokens", "share"]
 _LINE_COLUMNS = ["at_full", "at_full_low", "at_full_high", "slope", "line_rungs"]
 _POINT_COLUMNS = ["dataset", "variant", "profile", "pairs", "difference", "low", "high", "variance"]
 
@@ -126,7 +125,7 @@ def ladder_around(data: Comparison, store: Store) -> Ladder | None:
     profiles = ladder_profiles()
     if data.profile not in profiles or data.settings:
         return None
-    own = [name for name in ladder_datasets() if name in set(data.runs["dataset"])]
+    own = [name for name in ladder_datasets() if name in set(map(data.known, data.datasets))]
     try:
         ladder = collect_ladder(
             data.suite,
@@ -190,9 +189,10 @@ def _rung(data: Comparison | None, profile: Profile, dataset: str) -> tuple[dict
     done = data.runs[data.runs["status"].eq(DONE)]
     # a profile for another text, such as the demo's, stands in for all of the paper's
     others = [dataset_name(source) for source in profile.datasets if source not in paper_datasets()]
-    text = next((name for name in (dataset, *others) if name in set(done["dataset"])), None)
+    found = [name for name in (dataset, *others) if name in set(done["dataset"])]
+    text = next((name for name in found if name != dataset or data.known(name) == dataset), None)
     if text is None:
-        return None, nothing
+        return None, f"{dataset} is another text there" if found else nothing
     done = done[done["dataset"].eq(text)]
     baseline = done[done["variant"].eq(data.suite.baseline)]
     epochs = data.epochs[data.epochs["run_id"].isin(baseline["run_id"]) & data.epochs["dataset"].eq(text)]
@@ -200,8 +200,7 @@ def _rung(data: Comparison | None, profile: Profile, dataset: str) -> tuple[dict
     tokens, papers = epochs.groupby("seed")["tokens"].sum().mean(), paper_tokens(dataset)
     if papers is None or not tokens > 0:
         return None, f"no finished run of {one_line(data.suite.variant(data.suite.baseline).label)}"
-    own = text == dataset and done["corpus_sha256"].eq(corpus_identity(dataset)).all().item()
-    values = (dataset, profile.name, text, own, float(tokens), float(tokens) / papers)
+    values = (dataset, profile.name, text, data.title(text), text == dataset, float(tokens), float(tokens) / papers)
     return dict(zip(_RUNG_COLUMNS, values, strict=True)), ""
 
 
@@ -222,7 +221,7 @@ def _lacking(points: pd.DataFrame, suite: Suite, rung: dict[str, Any]) -> list[s
     lacking = [one_line(suite.variant(name).label) for name in points.loc[points["difference"].isna(), "variant"]]
     if not lacking:
         return []
-    return [f"{rung['profile']} on {dataset_title(rung['text'])} has no finished pair of: {', '.join(lacking)}."]
+    return [f"{rung['profile']} on {rung['title']} has no finished pair of: {', '.join(lacking)}."]
 
 
 def _told(left_out: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -30,7 +30,7 @@ def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
     config = _config(of["config"].iloc[0])
     most = max(_config(text).most_epochs for text in runs["config"].unique())
     rows = [
-        ("training text", _corpus(config, dataset)),
+        ("training text", _corpus(config, data.known(dataset))),
         ("validation", _validation(config)),
         ("parameters", f"{count(of['parameters'].iloc[0])} ({who})"),
         ("epochs", f"{_range(runs['epochs'])} a run, of at most {most}"),
@@ -38,7 +38,7 @@ def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
             "tokens trained on",
             f"{count(of['tokens'].mean())} a run of {who}, {count(runs['tokens'].sum())} in all",
         ),
-        ("of the paper's training", _share(data, dataset, baseline) if len(baseline) else ""),
+        ("of the paper's training", _share(data, data.known(dataset), baseline) if len(baseline) else ""),
         ("time", _time(runs)),
         ("hardware", names(runs["host"]) + _device(runs)),
         (
@@ -58,8 +58,8 @@ def _trained(data: Comparison) -> pd.DataFrame:
     return data.epochs.groupby([*KEYS, "seed"], sort=False)["tokens"].sum().reset_index()
 
 
-def _corpus(config: Config, dataset: str) -> str:
-    whole = DATASETS[dataset].tokens["train"] if dataset in DATASETS and DATASETS[dataset].tokens else None
+def _corpus(config: Config, known: str | None) -> str:
+    whole = DATASETS[known].tokens.get("train") if known else None
     used = config.corpus.train_tokens
     if used is None:
         return f"all {whole:,} tokens" if whole else "all of it"
@@ -75,12 +75,14 @@ def _validation(config: Config) -> str:
     return f"{beginning}reported figures on whole splits, the test once, at the weights best on validation"
 
 
-def _share(data: Comparison, dataset: str, runs: pd.DataFrame) -> str:
-    """Tokens seen, and multiplications, beside those of the paper's protocol on the same data set."""
-    known, paper, tokens = DATASETS.get(dataset), paper_config(dataset), paper_tokens(dataset)
-    if known is None or known.vocabulary is None or paper is None or tokens is None or data.published is None:
+def _share(data: Comparison, known: str | None, runs: pd.DataFrame) -> str:
+    """Tokens seen, and multiplications, beside those of the paper's protocol on the same text."""
+    if known is None or data.published is None:
         return ""
-    parameters = count_parameters(known.vocabulary, paper.model)
+    paper, tokens, vocabulary = paper_config(known), paper_tokens(known), DATASETS[known].vocabulary
+    if paper is None or tokens is None or vocabulary is None:
+        return ""
+    parameters = count_parameters(vocabulary, paper.model)
     seen, size = runs["tokens"].mean() / tokens, runs["parameters"].iloc[0] / parameters
     return (
         f"{share_text(seen)} of the tokens that its full model sees in at most {paper.most_epochs} epochs, with "

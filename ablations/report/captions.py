@@ -27,7 +27,7 @@ def scale(data: Comparison, dataset: str) -> str:
         )
     compare = (
         "not the paper's setting; perplexities are not comparable with the paper's, compare the sign, order and "
-        "log-differences."
+        f"log-differences.{namesake(data, dataset)}"
     )
     if data.profile.scale != "paper":
         return f"Scaled-down run on {dataset}, profile {data.profile.name}: {compare}"
@@ -35,13 +35,20 @@ def scale(data: Comparison, dataset: str) -> str:
         return f"The paper's profile with --set options in force on {dataset}: {compare}"
     if data.published is not None:
         return f"Not the paper's own profile on its own text, but {data.profile.name} on {dataset}: {compare}"
-    return ""
+    return namesake(data, dataset).strip()
+
+
+def namesake(data: Comparison, dataset: str) -> str:
+    """Says that a text is not the published one that goes by its name; empty where it is."""
+    if not data.is_namesake(dataset):
+        return ""
+    return f" What is called {dataset} here is another text than {dataset_title(dataset)}."
 
 
 def strengths(data: Comparison, dataset: str) -> str:
     """How the strengths of the regularizers were chosen; empty where the profile does not say."""
     told = data.profile.strengths.get(dataset)
-    return f"Strengths: {one_line(told)}." if told else ""
+    return f"Strengths: {one_line(told)}." if told and not data.is_namesake(dataset) else ""
 
 
 def source(data: Comparison, dataset: str) -> str:
@@ -49,7 +56,7 @@ def source(data: Comparison, dataset: str) -> str:
     column = data.published_dataset(dataset)
     if data.published is None or column is None:
         return ""
-    standing_in = "" if column == dataset else f", the point of comparison for {dataset}"
+    standing_in = "" if column == data.known(dataset) else f", the point of comparison for {dataset}"
     return f"Paper: {one_line(data.published.source)}, its {dataset_title(column)} columns{standing_in}."
 
 
@@ -179,7 +186,7 @@ def beginnings(data: Comparison) -> str:
     """Of which beginning of a validation split the epochs' perplexities are; empty where they are of whole splits."""
     lengths = {}
     for dataset, config in data.runs.dropna(subset="config").groupby("dataset", sort=False)["config"].first().items():
-        lengths[dataset_title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
+        lengths[data.title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
     told = ", ".join(f"{name} {tokens:,}" for name, tokens in lengths.items() if tokens)
     return f" Epochs are validated on the first tokens of the split only: {told}." if told else ""
 

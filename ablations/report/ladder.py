@@ -40,7 +40,7 @@ _DECIMALS = 12  # of differences of logarithms, which have lost the digits that 
 
 def rung_title(rung: dict[Hashable, Any]) -> str:
     """``small 0.11%``, with the text where it is another."""
-    text = "" if rung["own_text"] else f" ({_other(rung['dataset'], rung['text'])})"
+    text = "" if rung["own_text"] else f" ({rung['title']})"
     return f"{rung['profile']}{text} {share_text(rung['share'])}"
 
 
@@ -83,13 +83,9 @@ def other_texts(ladder: Ladder, dataset: str) -> list[str]:
     """Which rungs of a data set are of another text."""
     rungs = ladder.rungs[ladder.rungs["dataset"].eq(dataset) & ~ladder.rungs["own_text"].astype(bool)]
     return [
-        f"{name} is not on {dataset_title(dataset)}, but on {_other(dataset, text)}: it is in no line."
-        for name, text in zip(rungs["profile"], rungs["text"], strict=True)
+        f"{name} is not on {dataset_title(dataset)}, but on {title}: it is in no line."
+        for name, title in zip(rungs["profile"], rungs["title"], strict=True)
     ]
-
-
-def _other(dataset: str, text: str) -> str:
-    return "another text of that name" if text == dataset else dataset_title(text)
 
 
 def ladder_markdown(ladder: Ladder) -> str:

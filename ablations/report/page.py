@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ablations.analysis.comparison import Comparison, dataset_title
+from ablations.analysis.comparison import Comparison
 from ablations.report.budget import budget
 from ablations.report.captions import (
     beginnings,
@@ -115,7 +115,7 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
 def _part(data: Comparison, dataset: str) -> dict[str, Any]:
     return {
         "name": dataset,
-        "title": dataset_title(dataset),
+        "title": data.title(dataset),
         "scale": scale(data, dataset),
         "table": _table(table_rows(data, dataset, brief=True)),
         "training": _table(training_rows(data, dataset)),

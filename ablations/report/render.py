@@ -19,8 +19,8 @@ def report_folder(data: Comparison, reports: Path) -> Path:
     """``reports/<profile>``, with the suite's name and the data sets' added where they are not the usual ones, so that
     the report of another suite or of one's own text does not replace the first."""
     others = [] if data.suite.name == DEFAULT_SUITE else [data.suite.name]
-    datasets = dict.fromkeys(data.runs["dataset"])
-    others += [] if set(datasets) <= set(data.profile.datasets) else list(datasets)
+    usual = [name for name in data.datasets if name in data.profile.datasets and not data.is_namesake(name)]
+    others += [] if usual == data.datasets else data.datasets
     return reports / "-".join([data.profile.name, *map(file_name, others)])
 
 

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ablations.analysis.comparison import Comparison, dataset_title
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
@@ -102,7 +102,7 @@ def markdown_page(data: Comparison) -> str:
         rows = table_rows(data, dataset).map(markdown)
         align = ["left", *["right"] * (rows.shape[1] - 1)]
         most_important, *sentences = caption(data, dataset)
-        parts += [f"## {markdown(dataset_title(dataset))}", markdown(most_important)]
+        parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
         parts += [rows.to_markdown(index=False, disable_numparse=True, colalign=align), bullets(sentences)]
         claims, took = claim_lines(data, dataset), budget(data, dataset)
         if claims:
@@ -131,7 +131,7 @@ def latex_text(data: Comparison) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
     for dataset in data.datasets:
         rows = table_rows(data, dataset, intervals=False)
-        sentences = [f"{data.suite.title}: {dataset_title(dataset)}.", *caption(data, dataset, intervals=False)]
+        sentences = [f"{data.suite.title}: {data.title(dataset)}.", *caption(data, dataset, intervals=False)]
         styler = rows.style.format(latex).format_index(latex, axis="columns").hide(axis="index")
         # pandas writes a selector it does not know as a command: eleven columns need a small font
         styler = styler.set_table_styles([{"selector": "footnotesize", "props": ":;"}])
@@ -173,7 +173,7 @@ def _terminal_table(data: Comparison, rows: pd.DataFrame, dataset: str) -> Table
         columns["reference\nvalid"] = _one("reference_valid", number)
     columns["params"] = _one("parameters", count)
     table = Table(
-        title=Text(dataset_title(dataset)),
+        title=Text(data.title(dataset)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         collapse_padding=True,

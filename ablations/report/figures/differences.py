@@ -39,7 +39,7 @@ def draw_differences(data: Comparison) -> Figure | None:
         block.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
         _panel(block.subplots(), rows, seeds[seeds["dataset"].eq(dataset)], limits)
     figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
-    key = _key(data.frame[data.frame["dataset"].isin(panels)])
+    key = _key(data, data.frame[data.frame["dataset"].isin(panels)])
     figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.5)
     return figure
 
@@ -134,7 +134,7 @@ def _arrows(axes: Axes, rows: pd.DataFrame, places: dict[str, int], limits: tupl
                 axes.plot(edge, places[variant] + _MEAN, marker=marker, markersize=3, color=OURS, clip_on=False)
 
 
-def _key(frame: pd.DataFrame) -> list[Line2D]:
+def _key(data: Comparison, frame: pd.DataFrame) -> list[Line2D]:
     mean = Line2D([], [], color=OURS, linewidth=1, marker="o", markersize=5.2, markeredgecolor="white")
     seed = Line2D([], [], linestyle="none", marker="o", markersize=2.6, color=OURS, markeredgewidth=0, alpha=0.45)
     test = Line2D([], [], linestyle="none", marker="|", markersize=8, color=GREY, markeredgewidth=0.9)
@@ -144,7 +144,7 @@ def _key(frame: pd.DataFrame) -> list[Line2D]:
     seed.set_label("ours: each seed")
     test.set_label("ours: mean on test")
     published = frame[frame["published_valid"].notna()]
-    own = published["published_dataset"].eq(published["dataset"]).all()
+    own = all(column == data.known(dataset) for dataset, column in published[["dataset", "published_dataset"]].values)
     columns = ", ".join(map(dataset_title, dict.fromkeys(published["published_dataset"])))
     paper.set_label("paper" if own else f"paper ({columns})")
     return [mean, *([seed] if intervals else []), test, *([paper] if columns else [])]

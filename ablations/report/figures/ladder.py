@@ -166,7 +166,7 @@ def _scales(axes: Axes, limits: tuple[tuple[float, float], tuple[float, float]])
 
 def _key(ladder: Ladder) -> list[Line2D]:
     own = ladder.rungs["own_text"].astype(bool)
-    others = dict.fromkeys(map(dataset_title, ladder.rungs.loc[~own, "text"]))
+    others = dict.fromkeys(ladder.rungs.loc[~own, "title"])
     handles = []
     if own.any():
         ours = Line2D([], [], color=OURS, linewidth=0.8, marker="o", markersize=4, markeredgecolor="white")

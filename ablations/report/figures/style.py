@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ablations.analysis.comparison import Comparison, dataset_title
+from ablations.analysis.comparison import Comparison
 
 WIDTH = 3.4  # inches: a column of a two-column page
 NARROW = 2.9  # inches: what a telephone shows without shrinking the text
@@ -136,7 +136,7 @@ def heading(data: Comparison, dataset: str, width: int) -> str:
         width: characters of a line that fit where figures are ``WIDTH`` wide.
     """
     scale = "" if data.profile.scale == "paper" else f", scaled down ({data.profile.name})"
-    return fitted(dataset_title(dataset) + scale, width)
+    return fitted(data.title(dataset) + scale, width)
 
 
 def only_bottom(axes: Axes) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from ablations.experiment.suite import Suite, Variant
 from ablations.report.formats import count, latex, markdown, number
 from ablations.report.tables import csv_text, latex_text, markdown_page, table_rows, terminal_table, training_rows
+from awd.corpus import corpus_identity
 from tests.ablations.report.synthetic import report_data, stale_runs, user_suite
 
 
@@ -110,7 +111,7 @@ def test_the_caption_says_what_was_run(demo, write):
         "2.13.0",
     ]:
         assert part in text
-    assert "ac0ffeeac0ff)" in text  # the corpus
+    assert f"{corpus_identity('python-docs')[:12]})" in text
     assert "The corpus is another machine's." in text
     assert "19 of 27 runs finished, 1 failed, 3 diverged, 4 missing." in text
     assert "Spearman" in text
