@@ -36,7 +36,21 @@ _LATEX = str.maketrans(
         "ρ": r"$\rho$",
         "τ": r"$\tau$",
         "†": r"$\dagger$",
+        "`": r"\textasciigrave{}",
+        "\0": "{}",
     }
+)
+
+
+_MARKDOWN = re.compile(
+    r"""(
+    [\\|`*<~$]                                      # code, emphasis, tags, lines struck out, mathematics
+    | (?<![^\W_]) _ | _ (?![^\W_])                   # emphasis; not inside my_model
+    | & (?=\#?\w+;) | : (?=[\w+-]+:)                 # letters and pictures by name
+    | \[ (?=[^\]]*\][(:\[])                          # links
+    | ^ (?: [>\[] | \#(?=\#*(?:\s|$)) | [-+](?=\s|-|$) )  # quotations, tasks, headings, lists, lines
+    )""",
+    re.VERBOSE,
 )
 
 
@@ -75,15 +89,16 @@ def count(value: float) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text in which nothing is read as markdown."""
-    return re.sub(r"([\\|`*<]|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\())", r"\\\1", one_line(text))
+    """Text in which nothing is read as markdown, whether it begins a line or stands in a cell."""
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", _MARKDOWN.sub(r"\\\1", one_line(text)))
 
 
 def latex(text: object) -> str:
     """Text in which nothing is read as LaTeX, with its dashes, signs and quotes in LaTeX's own writing."""
-    escaped = one_line(str(text)).translate(_LATEX)
-    if escaped.startswith("["):
-        escaped = "{[}" + escaped[1:]  # after a line's end it would be read as the space to leave
+    # two dashes or quotes in a row would become one sign
+    escaped = re.sub(r"([-'])(?=\1)", "\\1\0", one_line(str(text))).translate(_LATEX)
+    if escaped.startswith(("[", "*")):
+        escaped = f"{{{escaped[0]}}}{escaped[1:]}"  # after a line's end they are read as part of it
     return re.sub(r'"([^"]*)"', r"``\1''", escaped)
 
 
@@ -95,7 +110,8 @@ def bullets(lines: Iterable[str]) -> str:
 def csv(frame: pd.DataFrame, digits: int) -> str:
     """Comma-separated values with so many digits of each number: the last of sixteen depend on the processor, which may
     add in another order, and the same results are to give the same bytes on any."""
-    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
+    text = frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
+    return text.encode(errors="replace").decode()  # a label may hold half a letter
 
 
 def names(column: pd.Series[str]) -> str:

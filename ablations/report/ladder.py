@@ -92,7 +92,7 @@ def ladder_markdown(ladder: Ladder) -> str:
     """A table for each data set, then how to read it and what is left out."""
     parts = [f"# {TITLE}", markdown(ladder.suite.title)]
     for dataset in ladder.datasets:
-        rows = ladder_rows(ladder, dataset).map(markdown)
+        rows = ladder_rows(ladder, dataset).map(markdown).rename(columns=markdown)
         align = ["left", *["right"] * (rows.shape[1] - 1)]
         parts.append(f"## {markdown(dataset_title(dataset))}")
         parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
@@ -133,7 +133,7 @@ def ladder_terminal(ladder: Ladder, width: int = 80) -> Group:
         look: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 0), "title_justify": "left"}
         table = Table(title=Text(dataset_title(dataset)), **look)
         for name in rows.columns:
-            table.add_column(_stacked(name), justify="left" if name == "variant" else "right")
+            table.add_column(Text(_stacked(name)), justify="left" if name == "variant" else "right")
         for cells in rows.itertuples(index=False, name=None):
             table.add_row(*(Text(cell, style="dim" if cell == DASH else "") for cell in cells))
         parts += [table, *map(Text, other_texts(ladder, dataset)), Text()]
@@ -173,6 +173,7 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
     drawings = {folder / f"{NAME}.{suffix}": suffix for suffix in figures.FORMATS}
     with figures.styled():
         figure = figures.draw_ladder(ladder)
+        figures.spread_ticks(figure)
     try:
         for path, text in texts.items():
             write_text(path, text)

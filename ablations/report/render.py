@@ -83,10 +83,11 @@ def _write_figures(data: Comparison, folder: Path) -> list[Path]:
 
 def _write_page(data: Comparison, folder: Path, files: list[str], results: Path | None, ladder: Ladder | None) -> Path:
     from ablations.report import figures
-    from ablations.report.page import page_text
+    from ablations.report.page import TITLES, page_text
 
-    drawn = {name: figures.as_svg(figure) for name, figure in figures.draw(data, figures.NARROW, ladder).items()}
+    drawn = figures.draw(data, figures.NARROW, ladder)
+    svgs = {name: figures.as_svg(figure, name, TITLES[name]) for name, figure in drawn.items()}
     path = folder / "index.html"
     place = Path(os.path.relpath(results, folder)).as_posix() if results else ""
-    write_text(path, page_text(data, drawn, files, place))
+    write_text(path, page_text(data, svgs, files, place))
     return path

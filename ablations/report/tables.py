@@ -37,7 +37,17 @@ Cell = Callable[[Any], str]
 _CSV_DIGITS = 8
 
 
-def table_rows(data: Comparison, dataset: str, *, intervals: bool = True, brief: bool = False) -> pd.DataFrame:
+def brief_rows(data: Comparison, dataset: str) -> pd.DataFrame:
+    """What a first look wants, as text: each row's test perplexity, and its change beside the paper's."""
+    rows = data.rows(dataset)
+    ours = "ours, % [95%]" if rows["pairs"].max() > 1 else "ours, %"
+    columns: dict[str, Cell] = {"variant": _label, "test perplexity": _perplexity("test"), ours: _interval("test")}
+    if rows["published_test"].notna().any():
+        columns["paper, %"] = _one("published_test_log_difference", percent)
+    return _cells(rows, columns)
+
+
+def table_rows(data: Comparison, dataset: str, *, intervals: bool = True) -> pd.DataFrame:
     """The cells of one data set's table, as text; columns that would be empty are left out.
 
     A variant without a finished run keeps its row: its cells say ``diverged`` or ``failed``, or hold a dash. A dagger
@@ -47,13 +57,12 @@ def table_rows(data: Comparison, dataset: str, *, intervals: bool = True, brief:
         data: the report's.
         dataset: whose rows.
         intervals: give the 95% interval beside each change in log-perplexity.
-        brief: leave out the changes in perplexity.
     """
     rows = data.rows(dataset)
     columns: dict[str, Cell] = {"variant": _label, "n": _finished}
     for split in SPLITS:
         columns[split] = _perplexity(split)
-    for split in () if brief else SPLITS:
+    for split in SPLITS:
         columns[f"Δ {split}"] = _one(f"{split}_difference", _signed)
     for split in SPLITS:
         columns[f"100 Δ log {split}"] = _interval(split) if intervals else _one(f"{split}_log_difference", percent)
@@ -146,7 +155,8 @@ def latex_text(data: Comparison) -> str:
                 label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", f"{data.suite.name}-{dataset}"),
             )
         )
-    return "\n".join(parts)
+    text = "\n".join(parts)
+    return text if text.isascii() else f"% needs lualatex or xelatex, and a font that has every letter\n{text}"
 
 
 def terminal_table(data: Comparison) -> Group:

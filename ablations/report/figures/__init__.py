@@ -11,7 +11,8 @@ from ablations.report.figures.differences import draw_differences
 from ablations.report.figures.ladder import draw_ladder
 from ablations.report.figures.pairs import draw_pairs
 from ablations.report.figures.ranks import draw_ranks
-from ablations.report.figures.style import FORMATS, NARROW, WIDTH, as_svg, save, styled
+from ablations.report.figures.style import FORMATS, NARROW, WIDTH, save, spread_ticks, styled
+from ablations.report.figures.svg import as_svg
 from ablations.report.figures.training import draw_training
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "draw_ranks",
     "draw_training",
     "save",
+    "spread_ticks",
     "styled",
 ]
 
@@ -45,4 +47,7 @@ def draw(data: Comparison, width: float = WIDTH, ladder: Ladder | None = None) -
         }
         if ladder is not None:
             figures["ladder"] = draw_ladder(ladder)
-    return {name: figure for name, figure in figures.items() if figure is not None}
+        drawn = {name: figure for name, figure in figures.items() if figure is not None}
+        for figure in drawn.values():
+            spread_ticks(figure)
+    return drawn

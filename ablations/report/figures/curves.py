@@ -21,7 +21,7 @@ from ablations.report.figures.panels import (
     say_why_empty,
     variants_shown,
 )
-from ablations.report.figures.style import INK, OURS, PAPER, wrapped
+from ablations.report.figures.style import INK, OURS, PAPER, Telling, wrapped
 from ablations.storage.store import DIVERGED, DONE
 
 
@@ -124,7 +124,7 @@ def _scales(axes: Axes, epochs: pd.DataFrame) -> None:
     axes.set_ylim(0.96 * lowest, min(top, 1.03 * done["valid_ppl"].max()))
     axes.yaxis.set_major_locator(FixedLocator(_ticks(0.96 * lowest, top)))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_formatter(Telling())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlim(0, 1.02 * epochs["step"].max())
 
@@ -137,7 +137,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _key(data: Comparison) -> list[Line2D]:
     return [
-        Line2D([], [], color=INK, linewidth=1.2, label=wrapped(data.baseline, 28)),
+        Line2D([], [], color=INK, linewidth=1.2, label=wrapped(f"in black: {data.baseline}", 28)),
         Line2D([], [], color=OURS, linewidth=1.2, label="the variant named above"),
         *marks_key(),
     ]

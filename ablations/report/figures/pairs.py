@@ -7,11 +7,11 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ablations.analysis.comparison import Comparison
 from ablations.report.figures.differences import in_order
-from ablations.report.figures.style import GREY, INK, OURS, fitted, heading, new_figure, wrapped
+from ablations.report.figures.style import GREY, INK, OURS, Telling, fitted, heading, new_figure, wrapped
 
 _COLUMNS = 2
 _TITLE = 26  # characters that fit above a panel
@@ -68,4 +68,4 @@ def _panel(axes: Axes, pairs: pd.DataFrame) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(3))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{math.exp(value):.1f}"))
+        axis.set_major_formatter(Telling(1, math.exp))

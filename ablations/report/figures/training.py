@@ -125,5 +125,5 @@ def _key(data: Comparison, intervals: bool) -> list[Artist]:
         Line2D([], [], color=OURS, linewidth=_THICK, label="… its interval leaves out 0"),
         Patch(color=OURS, alpha=_BAND, linewidth=0, label="95% interval"),
     ]
-    zone = Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"{data.baseline} is better", 28))
+    zone = Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"in grey, {data.baseline} is better", 28))
     return [mean, *(of_interval if intervals else []), zone, *marks_key()]
