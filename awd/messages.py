@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import reprlib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
@@ -70,5 +71,5 @@ def _fields_at(schema: type, path: list[str]) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Text with every run of white space as one space, so that it stays in its cell."""
-    return " ".join(text.split())
+    """Text with every run of white space as one space, so that it stays in its cell, and without what is no letter."""
+    return "".join("�" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in " ".join(text.split()))

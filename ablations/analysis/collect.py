@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from ablations.analysis.data import ReportData, join_epochs, join_runs
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import T
 from ablations.experiment.plan import Corpus, RunSpec
 from ablations.experiment.selection import AUTO, Selection, dataset_name
 from ablations.storage.store import DONE, Store
-from awd.corpus import corpus_identity
+from awd.corpus import DATASETS, corpus_identity
 from awd.errors import CorpusError
+from awd.messages import one_line
 
 
 def collect(
@@ -24,7 +25,7 @@ def collect(
     *,
     other_seeds: bool = True,
     interval: str = T,
-) -> ReportData:
+) -> Comparison:
     """Match the recorded runs with the plan.
 
     Args:
@@ -50,7 +51,7 @@ def collect(
     if reference is not None and reference.root.resolve() != store.root.resolve():
         beside, reference_notes = _reference(selection, reference)
         notes += [note for note in reference_notes if beside is not None]
-    return ReportData(
+    return Comparison(
         suite=selection.suite,
         profile=selection.profile,
         published=selection.published,
@@ -71,8 +72,13 @@ def _with_runs(selection: Selection, recorded: pd.DataFrame) -> tuple[Selection,
     present = tuple(source for source in selection.datasets if dataset_name(source) in known)
     if not present:
         return selection, []
-    absent = [dataset_name(source) for source in selection.datasets if source not in present]
-    notes = [f"No run on {dataset_title(name)} is recorded yet." for name in absent]
+    # ./ptb is a folder of that name, and has no title
+    absent = [
+        dataset_title(source) if source in DATASETS else one_line(dataset_name(source))
+        for source in selection.datasets
+        if source not in present
+    ]
+    notes = [f"No run on {name} is recorded yet." for name in absent]
     return replace(selection, datasets=present), notes
 
 
@@ -145,8 +151,34 @@ def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | N
         corpora, notes = _recorded_corpora(selection, recorded)
     except CorpusError:
         return None, []
-    plan = _plan(as_recorded(selection, recorded), corpora, recorded, other_seeds=True)
+    # a name stands for one text, a folder of the user's own for whatever is in it
+    same = [one for one in corpora if one.source in DATASETS or one.sha256 == corpus_identity(one.source)]
+    plan = _plan(as_recorded(selection, recorded), same, recorded, other_seeds=True)
     runs = join_runs(plan, recorded)
     if not (runs["status"] == DONE).any():
         return None, []
     return runs, [note.replace("The runs are", "The reference runs are") for note in notes]
+
+
+_PLAN_COLUMNS = ["dataset", "corpus_sha256", "variant", "label", "seed", "run_id"]
+
+
+def plan_frame(plan: Sequence[RunSpec]) -> pd.DataFrame:
+    """The plan as a frame: ``dataset, corpus_sha256, variant, label, seed, run_id``."""
+    rows = [[getattr(spec, column) for column in _PLAN_COLUMNS] for spec in plan]
+    return pd.DataFrame(rows, columns=_PLAN_COLUMNS)
+
+
+def join_runs(plan: Sequence[RunSpec], recorded: pd.DataFrame) -> pd.DataFrame:
+    """One row per planned run, with what the store recorded of it.
+
+    Names come from the plan, since two variants may be one run.
+    """
+    columns = ["run_id", *(column for column in recorded.columns if column not in _PLAN_COLUMNS)]
+    return plan_frame(plan).merge(recorded[columns], on="run_id", how="left")
+
+
+def join_epochs(plan: Sequence[RunSpec], store: Store) -> pd.DataFrame:
+    """The epochs of every planned run that has some, with ``dataset, variant, seed`` from the plan."""
+    frame = plan_frame(plan).drop(columns=["label", "corpus_sha256"])
+    return frame.merge(store.epochs(dict.fromkeys(frame["run_id"])), on="run_id", how="inner")

@@ -1,13 +1,11 @@
 """The same table at several scales: each row's difference to the full model against the share of the paper's training.
 
-A rung is a profile with finished runs. Its numbers are those of its own report (:mod:`ablations.analysis.collect`,
-:mod:`ablations.analysis.frame`): nothing is computed twice.
+A rung is a profile with finished runs. Its numbers are those of its own report (:mod:`ablations.analysis.collect`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.collect import collect
-from ablations.analysis.data import Ladder, ReportData
-from ablations.analysis.frame import comparison_frame, dataset_title
+from ablations.analysis.comparison import Comparison, Ladder, dataset_title
 from ablations.analysis.statistics import T
 from ablations.analysis.trend import fit_line
 from ablations.experiment.paper import paper_datasets, paper_tokens
@@ -24,27 +21,15 @@ from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.selection import Selection, dataset_name
 from ablations.experiment.suite import Published, Suite, named_files
 from ablations.storage.store import DONE, Store
-from awd.corpus import corpus_identity
 from awd.errors import ConfigError, InputError
 from awd.messages import one_line, unknown
 
 RUNGS = ("demo", "small", "long", "medium")  # in the order of reading
 MEANINGLESS = ("smoke",)  # its numbers mean nothing
 
-_RUNG_COLUMNS = ["dataset", "profile", "text", "own_text", "tokens", "share"]
+_RUNG_COLUMNS = ["dataset", "profile", "text", "title", "own_text", "tokens", "share"]
 _LINE_COLUMNS = ["at_full", "at_full_low", "at_full_high", "slope", "line_rungs"]
 _POINT_COLUMNS = ["dataset", "variant", "profile", "pairs", "difference", "low", "high", "variance"]
-
-
-class _ReadOnce(Store):
-    """A results folder whose rows are read once, however often they are asked for."""
-
-    @cached_property
-    def _rows(self) -> pd.DataFrame:
-        return super().runs()
-
-    def runs(self) -> pd.DataFrame:
-        return self._rows.copy()
 
 
 def ladder_profiles(names: str | None = None) -> list[Profile]:
@@ -94,6 +79,7 @@ def collect_ladder(
     *,
     interval: str = T,
     data_dir: Path | None = None,
+    known: Comparison | None = None,
 ) -> Ladder:
     """Read every rung that the store has.
 
@@ -101,24 +87,24 @@ def collect_ladder(
         profiles: as :func:`ladder_profiles` gives them; those without runs are left out, with a note.
         datasets: as :func:`ladder_datasets` gives them.
         interval: which 95% intervals, ``t`` or ``bootstrap``.
+        known: a report that is at hand, whose numbers are taken where a rung has the same runs.
 
     Raises:
         StoreError: a shard cannot be read.
     """
-    once = _ReadOnce(store.root)
     rungs: list[dict[str, Any]] = []
     points: list[pd.DataFrame] = []
     notes, left_out = [], []
     for profile in profiles:
-        data = _collect_rung(suite, published, profile, datasets, once, interval, data_dir)
-        frame = None if data is None else comparison_frame(data)
+        data = _collect_rung(suite, published, profile, datasets, store, interval, data_dir)
         notes += [f"{profile.name}: {note}" for note in (data.notes if data else ())]
         for dataset in datasets:
             rung, why = _rung(data, profile, dataset)
-            if rung is None or frame is None:
+            if data is None or rung is None:
                 left_out.append((profile.name, why, dataset_title(dataset)))
                 continue
-            of_rung = _points(frame, suite, rung)
+            is_known = known is not None and set(known.runs["run_id"]) == set(data.runs["run_id"])
+            of_rung = _points(known if known and is_known else data, rung)
             notes += _lacking(of_rung, suite, rung)
             rungs.append(rung)
             points.append(of_rung.dropna(subset="difference"))
@@ -129,7 +115,7 @@ def collect_ladder(
     return Ladder(suite, table, found, rows, (*_told(left_out), *notes), interval)
 
 
-def ladder_around(data: ReportData, store: Store) -> Ladder | None:
+def ladder_around(data: Comparison, store: Store) -> Ladder | None:
     """The ladder that a report's profile is a rung of, for the report's data sets.
 
     Returns:
@@ -139,10 +125,16 @@ def ladder_around(data: ReportData, store: Store) -> Ladder | None:
     profiles = ladder_profiles()
     if data.profile not in profiles or data.settings:
         return None
-    own = [name for name in ladder_datasets() if name in set(data.runs["dataset"])]
+    own = [name for name in ladder_datasets() if name in set(map(data.known, data.datasets))]
     try:
         ladder = collect_ladder(
-            data.suite, data.published, profiles, own or ladder_datasets(), store, interval=data.interval
+            data.suite,
+            data.published,
+            profiles,
+            own or ladder_datasets(),
+            store,
+            interval=data.interval,
+            known=data,
         )
     except ConfigError:  # a row that cannot be at another scale is no matter of this report
         return None
@@ -178,7 +170,7 @@ def _collect_rung(
     store: Store,
     interval: str,
     data_dir: Path | None,
-) -> ReportData | None:
+) -> Comparison | None:
     """What the profile's own report shows; ``None`` where no run of it is recorded."""
     recorded = store.runs()
     known = set(recorded.loc[recorded["profile"].eq(profile.name), "dataset"])
@@ -189,7 +181,7 @@ def _collect_rung(
     return collect(Selection(suite, published, profile, sources, data_dir=data_dir), store, interval=interval)
 
 
-def _rung(data: ReportData | None, profile: Profile, dataset: str) -> tuple[dict[str, Any] | None, str]:
+def _rung(data: Comparison | None, profile: Profile, dataset: str) -> tuple[dict[str, Any] | None, str]:
     """A rung of a data set; or ``None``, and why there is none."""
     nothing = "no finished run"
     if data is None:
@@ -197,9 +189,10 @@ def _rung(data: ReportData | None, profile: Profile, dataset: str) -> tuple[dict
     done = data.runs[data.runs["status"].eq(DONE)]
     # a profile for another text, such as the demo's, stands in for all of the paper's
     others = [dataset_name(source) for source in profile.datasets if source not in paper_datasets()]
-    text = next((name for name in (dataset, *others) if name in set(done["dataset"])), None)
+    found = [name for name in (dataset, *others) if name in set(done["dataset"])]
+    text = next((name for name in found if name != dataset or data.known(name) == dataset), None)
     if text is None:
-        return None, nothing
+        return None, f"{dataset} is another text there" if found else nothing
     done = done[done["dataset"].eq(text)]
     baseline = done[done["variant"].eq(data.suite.baseline)]
     epochs = data.epochs[data.epochs["run_id"].isin(baseline["run_id"]) & data.epochs["dataset"].eq(text)]
@@ -207,14 +200,14 @@ def _rung(data: ReportData | None, profile: Profile, dataset: str) -> tuple[dict
     tokens, papers = epochs.groupby("seed")["tokens"].sum().mean(), paper_tokens(dataset)
     if papers is None or not tokens > 0:
         return None, f"no finished run of {one_line(data.suite.variant(data.suite.baseline).label)}"
-    own = text == dataset and done["corpus_sha256"].eq(corpus_identity(dataset)).all().item()
-    values = (dataset, profile.name, text, own, float(tokens), float(tokens) / papers)
+    values = (dataset, profile.name, text, data.title(text), text == dataset, float(tokens), float(tokens) / papers)
     return dict(zip(_RUNG_COLUMNS, values, strict=True)), ""
 
 
-def _points(frame: pd.DataFrame, suite: Suite, rung: dict[str, Any]) -> pd.DataFrame:
+def _points(data: Comparison, rung: dict[str, Any]) -> pd.DataFrame:
     """Every row but the baseline, with missing numbers where the rung lacks it."""
-    rows = frame[frame["dataset"].eq(rung["text"]) & frame["variant"].ne(suite.baseline)]
+    rows = data.rows(rung["text"])
+    rows = rows[rows["variant"].ne(data.suite.baseline)]
     named = {"valid_log_difference": "difference", "valid_log_low": "low", "valid_log_high": "high"}
     points = rows.assign(
         dataset=rung["dataset"],
@@ -228,7 +221,7 @@ def _lacking(points: pd.DataFrame, suite: Suite, rung: dict[str, Any]) -> list[s
     lacking = [one_line(suite.variant(name).label) for name in points.loc[points["difference"].isna(), "variant"]]
     if not lacking:
         return []
-    return [f"{rung['profile']} on {dataset_title(rung['text'])} has no finished pair of: {', '.join(lacking)}."]
+    return [f"{rung['profile']} on {rung['title']} has no finished pair of: {', '.join(lacking)}."]
 
 
 def _told(left_out: Sequence[tuple[str, str, str]]) -> list[str]:

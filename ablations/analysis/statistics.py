@@ -27,12 +27,12 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """What each variant reached, over its finished runs.
 
     Args:
-        runs: a row a planned run, as :attr:`ablations.analysis.data.ReportData.runs`.
+        runs: one row per planned run, as :attr:`ablations.analysis.comparison.Comparison.runs`.
 
     Returns:
-        A row a data set and variant, in the order of ``runs``: ``dataset, variant``; ``planned`` runs; ``n`` of them
-        finished; ``failed``, ``diverged``, ``paused`` and ``missing`` (not recorded) ones; ``valid_mean, valid_sd,
-        test_mean, test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of);
+        One row per data set and variant, in the order of ``runs``: ``dataset, variant``; ``planned`` runs; ``n``
+        of them finished; ``failed``, ``diverged``, ``paused`` and ``missing`` (not recorded) ones; ``valid_mean,
+        valid_sd, test_mean, test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of);
         ``parameters``.
     """
     runs = runs.assign(
@@ -93,7 +93,7 @@ def summarise_differences(differences: pd.DataFrame, interval: str = T) -> pd.Da
         interval: ``t``, of Student's t; or ``bootstrap``, over seeds, which is rough under six of them.
 
     Returns:
-        A row a data set and variant: ``dataset, variant``; ``pairs`` of runs; then for ``valid`` and ``test`` each:
+        One row per data set and variant: ``dataset, variant``; ``pairs`` of runs; then for ``valid`` and ``test`` each:
         ``_difference`` (mean, perplexity), ``_log_difference`` (mean), ``_log_sd``, ``_log_low`` and ``_log_high``
         (the interval), ``_worse`` and ``_equal`` (shares of pairs in which the variant is the worse, or as good),
         ``_pairing`` (correlation of its log-perplexities with the baseline's, over seeds), ``_p`` (two-sided paired t
@@ -166,14 +166,14 @@ def rank_correlations(differences: pd.DataFrame, seeds: pd.DataFrame | None = No
     """Whether two lists of differences put the variants in the same order.
 
     Args:
-        differences: a row a data set and variant, with ``valid_log_difference, published_valid_log_difference`` and
+        differences: one row per data set and variant, with ``valid_log_difference, published_valid_log_difference`` and
             likewise for test; rows that lack either are left out.
         seeds: our differences by seed (:func:`seed_differences`), for intervals.
 
     Returns:
-        A row a data set and split: ``dataset, split``; ``rows`` that were ranked; ``spearman`` and ``kendall`` (tau-b),
-        missing where fewer than two rows, or only ties, could be ranked; and of each ``_low`` and ``_high``, a 95%
-        interval over seeds, missing where fewer than two seeds have all rows.
+        One row per data set and split: ``dataset, split``; ``rows`` that were ranked; ``spearman`` and ``kendall``
+        (tau-b), missing where fewer than two rows, or only ties, could be ranked; and of each ``_low`` and ``_high``, a
+        95% interval over seeds, missing where fewer than two seeds have all rows.
     """
     found = []
     for dataset, group in differences.groupby("dataset", sort=False):

@@ -21,7 +21,7 @@ def in_order(epochs: pd.DataFrame) -> pd.DataFrame:
     """The epochs of each run in the order in which they were trained.
 
     Args:
-        epochs: as :attr:`ablations.analysis.data.ReportData.epochs`.
+        epochs: as :attr:`ablations.analysis.comparison.Comparison.epochs`.
 
     Returns:
         The same rows with ``step``, counted over both phases from 1; ``seen``, the tokens trained on when the epoch
@@ -44,7 +44,7 @@ def training_ends(epochs: pd.DataFrame) -> pd.DataFrame:
         epochs: as for :func:`in_order`.
 
     Returns:
-        A row a run: ``dataset, variant, seed``; ``epochs_trained``; ``best_epoch``, the first with the lowest
+        One row per run: ``dataset, variant, seed``; ``epochs_trained``; ``best_epoch``, the first with the lowest
         validation perplexity; ``last_tenth``, best-so-far log-perplexity after the last tenth minus that before it,
         times 100 (0 is flat, negative still falling; missing where the last tenth is all there is); ``not_ended``,
         whether the best epoch lies in the last tenth.
@@ -69,7 +69,7 @@ def summarise_ends(ends: pd.DataFrame) -> pd.DataFrame:
         ends: of finished runs, as :func:`training_ends` gives them.
 
     Returns:
-        A row a data set and variant: ``dataset, variant``; means over runs of ``epochs_trained, best_epoch`` and
+        One row per data set and variant: ``dataset, variant``; means over runs of ``epochs_trained, best_epoch`` and
         ``last_tenth``; ``not_ended``, how many had not; ``with_epochs``, of how many.
     """
     return (
@@ -98,7 +98,7 @@ def best_so_far_differences(epochs: pd.DataFrame, baseline: str) -> pd.DataFrame
         baseline: name of the variant that is subtracted.
 
     Returns:
-        A row a pair and place, the baseline itself left out: ``dataset, variant, seed``; ``tokens`` trained on;
+        One row per pair and place, the baseline itself left out: ``dataset, variant, seed``; ``tokens`` trained on;
         ``log_difference`` in nats, above 0 where the row is worse.
     """
     curves = {run: of_run[["seen", "best_log"]] for run, of_run in in_order(epochs).groupby(RUN, sort=False)}
@@ -130,7 +130,7 @@ def mean_differences(differences: pd.DataFrame) -> pd.DataFrame:
         differences: as :func:`best_so_far_differences` gives them.
 
     Returns:
-        A row a data set, variant and place: ``dataset, variant, tokens``; ``mean, low, high``, the last two missing
+        One row per data set, variant and place: ``dataset, variant, tokens``; ``mean, low, high``, the last two missing
         for a single seed.
     """
     places = differences.groupby([*KEYS, "tokens"], sort=False)["log_difference"]
@@ -145,8 +145,8 @@ def phase_starts(epochs: pd.DataFrame) -> pd.DataFrame:
         epochs: as for :func:`in_order`.
 
     Returns:
-        A row a run: ``dataset, variant, seed, averaging, finetuning``, missing where it never did. Averaging is that
-        of the training phase; fine-tuning averages from its own beginning.
+        One row per run: ``dataset, variant, seed, averaging, finetuning``, missing where it never did. Averaging is
+        that of the training phase; fine-tuning averages from its own beginning.
     """
     ordered = in_order(epochs)
     ordered["before"] = ordered["seen"] - ordered["tokens"]

@@ -30,13 +30,13 @@ def judge(claims: Claims, runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     number explains (Bonferroni); each claim is judged by itself.
 
     Args:
-        runs: a row a planned run, as :attr:`ablations.analysis.data.ReportData.runs`.
+        runs: one row per planned run, as :attr:`ablations.analysis.comparison.Comparison.runs`.
 
     Returns:
-        A row a data set, split and claim: ``dataset, split, claim, verdict``; then the inequality that stands weakest,
-        ``row, other, bound``, with its ``pairs`` of runs, and the difference between the two in log-perplexity,
-        ``difference, low, high``; ``seeds_needed`` for a verdict if mean and spread stay as they are, missing where
-        there is one, no number would do or nothing is known of the spread.
+        One row per data set, split and claim: ``dataset, split, claim, verdict``; then the inequality that stands
+        weakest, ``row, other, bound``, with its ``pairs`` of runs, and the difference between the two in
+        log-perplexity, ``difference, low, high``; ``seeds_needed`` for a verdict if mean and spread stay as they are,
+        missing where there is one, no number would do or nothing is known of the spread.
     """
     finished = dict(iter(runs[runs["status"].eq(DONE)].groupby("dataset")))
     found = []

@@ -37,6 +37,7 @@ from ablations.cli.run import (
     collect_report,
     draw_ladder,
     open_store,
+    read_results,
     render,
     run_and_report,
     show,
@@ -232,8 +233,9 @@ def report(
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    data = collect_report(selection, results, reference, other_seeds=seeds is None, interval=interval)
-    render(data, results, reports)
+    store = read_results(results)
+    data = collect_report(selection, store, reference, other_seeds=seeds is None, interval=interval)
+    render(data, store, reports)
 
 
 @app.command()
@@ -256,7 +258,8 @@ def compare(
     **Example**: `compare --results results/reference` shows the published runs.
     """
     selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    show(collect_report(selection, results, reference, other_seeds=seeds is None, interval=interval), results)
+    store = read_results(results)
+    show(collect_report(selection, store, reference, other_seeds=seeds is None, interval=interval), results)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,10 @@ import typer
 from ablations.cli.console import say, stderr, stdout
 
 if TYPE_CHECKING:
-    from ablations.analysis.data import ReportData
+    from ablations.analysis.comparison import Comparison
     from ablations.execution.runner import RunOptions
     from ablations.experiment.selection import Selection
+    from ablations.storage.snapshot import Snapshot
     from ablations.storage.store import Store
 
 DONE, SOME_FAILED, BAD_INPUT, PAUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -37,9 +37,10 @@ def run_and_report(
         say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
         raise typer.Exit(BY_SIGNAL[stopped])
     if reports is not None:
-        data = collect_report(selection, results, reference, other_seeds=True)
+        store = read_results(results)
+        data = collect_report(selection, store, reference, other_seeds=True)
         if (data.runs["status"] == "done").any():  # another seed's, maybe
-            render(data, results, reports)
+            render(data, store, reports)
             show(data, results)
     if statuses <= {"done"}:
         return
@@ -69,30 +70,34 @@ def train(selection: Selection, options: RunOptions, results: Path) -> tuple[set
     return now | {recorded.get(spec.run_id, "missing") for spec in plan}, outcome.stopped
 
 
+def read_results(results: Path) -> Snapshot:
+    """The results in a folder, each file of which is read once."""
+    from ablations.storage.snapshot import Snapshot
+
+    return Snapshot(results)
+
+
 def collect_report(
-    selection: Selection, results: Path, reference: Path, *, other_seeds: bool, interval: str = "t"
-) -> ReportData:
+    selection: Selection, store: Store, reference: Path, *, other_seeds: bool, interval: str = "t"
+) -> Comparison:
     """What a report of a selection shows; see :func:`ablations.analysis.collect.collect`."""
     from ablations.analysis.collect import collect
 
-    store, beside = open_store(results), open_store(reference)
-    return collect(selection, store, beside, other_seeds=other_seeds, interval=interval)
+    return collect(selection, store, read_results(reference), other_seeds=other_seeds, interval=interval)
 
 
-def render(data: ReportData, results: Path, reports: Path) -> None:
-    """Write a report's tables, figures and page into its folder, and say where that is."""
+def render(data: Comparison, store: Store, reports: Path) -> None:
+    """Write a report's tables, figures and page into its folder, and say where that is.
+
+    Args:
+        store: the results, where other profiles' runs make a ladder with these.
+    """
+    from ablations.analysis.ladder import ladder_around
     from ablations.report.render import render_report, report_folder
 
     folder = report_folder(data, reports)
-    render_report(_with_ladder(data, results), folder, results)
+    render_report(data, folder, store.root, ladder_around(data, store))
     say(f"report: {folder}")
-
-
-def _with_ladder(data: ReportData, results: Path) -> ReportData:
-    """The report with the ladder that its profile is a rung of, if there is another rung."""
-    from ablations.analysis.ladder import ladder_around
-
-    return replace(data, ladder=ladder_around(data, open_store(results)))
 
 
 def draw_ladder(
@@ -116,7 +121,7 @@ def draw_ladder(
     the_suite, rungs, datasets = load_suite(suite), ladder_profiles(profiles), ladder_datasets(dataset)
     published = load_published(the_suite, suite)
     ladder = collect_ladder(
-        the_suite, published, rungs, datasets, open_store(results), interval=interval, data_dir=data_dir
+        the_suite, published, rungs, datasets, read_results(results), interval=interval, data_dir=data_dir
     )
     require_rungs(ladder, rungs, datasets, results)
     stdout.print(ladder_terminal(ladder, stdout.width))
@@ -125,9 +130,9 @@ def draw_ladder(
     say(f"ladder: {folder}")
 
 
-def show(data: ReportData, results: Path) -> None:
+def show(data: Comparison, results: Path) -> None:
     """Print a report's table."""
-    from ablations.analysis.data import require_finished
+    from ablations.analysis.comparison import require_finished
     from ablations.report.render import terminal_table
 
     require_finished(data, results)

@@ -7,30 +7,30 @@ import json
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import KEYS
 from ablations.experiment.paper import paper_config, paper_tokens
-from ablations.report.formats import count, number
+from ablations.report.formats import count, names, number, share_text
 from ablations.storage.store import DONE
 from awd.config import Config, config_from_dict
 from awd.corpus import DATASETS
-from awd.messages import one_line
 from awd.model import count_parameters
 
 
-def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
+def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
     """What finished runs on a data set took, as names and texts in the order of reading; empty without any."""
-    runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["status"].eq(DONE)]
+    runs = data.runs_on(dataset)
+    runs = runs[runs["status"].eq(DONE)]
     if runs.empty:
         return []
     runs = runs.merge(_trained(data), on=[*KEYS, "seed"], how="left")
     baseline = runs[runs["variant"].eq(data.suite.baseline)]
     of = baseline if len(baseline) else runs[runs["variant"].eq(runs["variant"].iloc[0])]
-    who = one_line(data.suite.variant(of["variant"].iloc[0]).label)
+    who = data.label(of["variant"].iloc[0])
     config = _config(of["config"].iloc[0])
     most = max(_config(text).most_epochs for text in runs["config"].unique())
     rows = [
-        ("training text", _corpus(config, dataset)),
+        ("training text", _corpus(config, data.known(dataset))),
         ("validation", _validation(config)),
         ("parameters", f"{count(of['parameters'].iloc[0])} ({who})"),
         ("epochs", f"{_range(runs['epochs'])} a run, of at most {most}"),
@@ -38,14 +38,14 @@ def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
             "tokens trained on",
             f"{count(of['tokens'].mean())} a run of {who}, {count(runs['tokens'].sum())} in all",
         ),
-        ("of the paper's training", _share(data, dataset, baseline) if len(baseline) else ""),
+        ("of the paper's training", _share(data, data.known(dataset), baseline) if len(baseline) else ""),
         ("time", _time(runs)),
-        ("hardware", _values(runs["host"]) + _device(runs)),
+        ("hardware", names(runs["host"]) + _device(runs)),
         (
             "computed by",
-            f"engine {_values(runs['engine'])}, {_values(runs['precision'])}, torch {_values(runs['torch_version'])}",
+            f"engine {names(runs['engine'])}, {names(runs['precision'])}, torch {names(runs['torch_version'])}",
         ),
-        ("code", f"version {_values(runs['project_version'])}, commit {_commits(runs)}"),
+        ("code", f"version {names(runs['project_version'])}, commit {_commits(runs)}"),
     ]
     return [(name, text) for name, text in rows if text]
 
@@ -54,12 +54,12 @@ def _config(recorded: str) -> Config:
     return config_from_dict(json.loads(recorded), "a recorded run")
 
 
-def _trained(data: ReportData) -> pd.DataFrame:
+def _trained(data: Comparison) -> pd.DataFrame:
     return data.epochs.groupby([*KEYS, "seed"], sort=False)["tokens"].sum().reset_index()
 
 
-def _corpus(config: Config, dataset: str) -> str:
-    whole = DATASETS[dataset].tokens["train"] if dataset in DATASETS and DATASETS[dataset].tokens else None
+def _corpus(config: Config, known: str | None) -> str:
+    whole = DATASETS[known].tokens.get("train") if known else None
     used = config.corpus.train_tokens
     if used is None:
         return f"all {whole:,} tokens" if whole else "all of it"
@@ -75,21 +75,19 @@ def _validation(config: Config) -> str:
     return f"{beginning}reported figures on whole splits, the test once, at the weights best on validation"
 
 
-def _share(data: ReportData, dataset: str, runs: pd.DataFrame) -> str:
-    """Tokens seen, and multiplications, beside those of the paper's protocol on the same data set."""
-    known, paper, tokens = DATASETS.get(dataset), paper_config(dataset), paper_tokens(dataset)
-    if known is None or known.vocabulary is None or paper is None or tokens is None or data.published is None:
+def _share(data: Comparison, known: str | None, runs: pd.DataFrame) -> str:
+    """Tokens seen, and multiplications, beside those of the paper's protocol on the same text."""
+    if known is None or data.published is None:
         return ""
-    parameters = count_parameters(known.vocabulary, paper.model)
+    paper, tokens, vocabulary = paper_config(known), paper_tokens(known), DATASETS[known].vocabulary
+    if paper is None or tokens is None or vocabulary is None:
+        return ""
+    parameters = count_parameters(vocabulary, paper.model)
     seen, size = runs["tokens"].mean() / tokens, runs["parameters"].iloc[0] / parameters
     return (
-        f"{_percent(seen)} of the tokens that its full model sees in at most {paper.most_epochs} epochs, with "
-        f"{_percent(size)} of its parameters"
+        f"{share_text(seen)} of the tokens that its full model sees in at most {paper.most_epochs} epochs, with "
+        f"{share_text(size)} of its parameters"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%"
 
 
 def _time(runs: pd.DataFrame) -> str:
@@ -102,13 +100,9 @@ def _range(values: pd.Series[float]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _values(column: pd.Series[str]) -> str:
-    return ", ".join(sorted(set(column.dropna()))) or "unknown"
-
-
 def _device(runs: pd.DataFrame) -> str:
-    names = _values(runs["device"])
-    return "" if names == "cpu" else f"; {names}"
+    used = names(runs["device"])
+    return "" if used == "cpu" else f"; {used}"
 
 
 def _commits(runs: pd.DataFrame) -> str:

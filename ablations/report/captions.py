@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from typing import Any
 
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import comparable, dataset_title, published_dataset
-from ablations.analysis.statistics import (
-    BOOTSTRAP,
-    CONFIDENCE,
-    ROUGH,
-    T,
-    rank_correlations,
-    seed_differences,
-)
-from ablations.report.formats import DASH, NOT_ENDED, number, plural
+from ablations.analysis.comparison import Comparison, dataset_title
+from ablations.analysis.statistics import BOOTSTRAP, CONFIDENCE, ROUGH, T
+from ablations.report.formats import NOT_ENDED, names, number, plural, with_interval
 from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
 from awd.config import config_from_dict
 from awd.messages import one_line
@@ -29,15 +19,15 @@ INTERVAL_TITLES = {T: "t", BOOTSTRAP: "bootstrap"}
 SPLIT_TITLES = {"valid": "validation", "test": "test"}
 
 
-def scale(data: ReportData, dataset: str) -> str:
+def scale(data: Comparison, dataset: str) -> str:
     """Whether the numbers may be set against the paper's, in words; empty where that is never a question."""
-    if comparable(data, dataset):
+    if data.comparable(dataset):
         return (
             f"The paper's protocol on {dataset_title(dataset)}: perplexities may be compared with the published ones."
         )
     compare = (
         "not the paper's setting; perplexities are not comparable with the paper's, compare the sign, order and "
-        "log-differences."
+        f"log-differences.{namesake(data, dataset)}"
     )
     if data.profile.scale != "paper":
         return f"Scaled-down run on {dataset}, profile {data.profile.name}: {compare}"
@@ -45,42 +35,49 @@ def scale(data: ReportData, dataset: str) -> str:
         return f"The paper's profile with --set options in force on {dataset}: {compare}"
     if data.published is not None:
         return f"Not the paper's own profile on its own text, but {data.profile.name} on {dataset}: {compare}"
-    return ""
+    return namesake(data, dataset).strip()
 
 
-def strengths(data: ReportData, dataset: str) -> str:
+def namesake(data: Comparison, dataset: str) -> str:
+    """Says that a text is not the published one that goes by its name; empty where it is."""
+    if not data.is_namesake(dataset):
+        return ""
+    return f" What is called {dataset} here is another text than {dataset_title(dataset)}."
+
+
+def strengths(data: Comparison, dataset: str) -> str:
     """How the strengths of the regularizers were chosen; empty where the profile does not say."""
     told = data.profile.strengths.get(dataset)
-    return f"Strengths: {one_line(told)}." if told else ""
+    return f"Strengths: {one_line(told)}." if told and not data.is_namesake(dataset) else ""
 
 
-def source(data: ReportData, dataset: str) -> str:
+def source(data: Comparison, dataset: str) -> str:
     """Where the published numbers are from, and of which data set they are."""
-    column = published_dataset(data.published, dataset)
+    column = data.published_dataset(dataset)
     if data.published is None or column is None:
         return ""
-    standing_in = "" if column == dataset else f", the point of comparison for {dataset}"
+    standing_in = "" if column == data.known(dataset) else f", the point of comparison for {dataset}"
     return f"Paper: {one_line(data.published.source)}, its {dataset_title(column)} columns{standing_in}."
 
 
-def setting(data: ReportData, dataset: str) -> str:
+def setting(data: Comparison, dataset: str) -> str:
     """Profile, seeds, options, and what the runs were made with."""
-    runs = data.runs[data.runs["dataset"].eq(dataset)]
+    runs = data.runs_on(dataset)
     seeds = sorted(set(runs["seed"]))
     parts = [
         f"Profile {data.profile.name} ({data.profile.title})",
-        f"data set {dataset} (corpus sha256 {_values(runs['corpus_sha256'].str[:12])})",
+        f"data set {dataset} (corpus sha256 {names(runs['corpus_sha256'].str[:12])})",
         f"{plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
         "options " + (", ".join(f"--set {setting}" for setting in data.settings) if data.settings else "none"),
-        f"device {_values(runs['device'])}",
-        f"engine {_values(runs['engine'])}",
-        f"precision {_values(runs['precision'])}",
-        f"torch {_values(runs['torch_version'])}",
+        f"device {names(runs['device'])}",
+        f"engine {names(runs['engine'])}",
+        f"precision {names(runs['precision'])}",
+        f"torch {names(runs['torch_version'])}",
     ]
     return "; ".join(parts) + "."
 
 
-def unfinished(data: ReportData, dataset: str) -> str:
+def unfinished(data: Comparison, dataset: str) -> str:
     """How many runs are not in the means, and why."""
     status = data.runs.loc[data.runs["dataset"].eq(dataset), "status"]
     counts = {
@@ -93,20 +90,19 @@ def unfinished(data: ReportData, dataset: str) -> str:
     return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."
 
 
-def reading(data: ReportData, frame: pd.DataFrame, dataset: str, intervals: bool) -> str:
+def reading(data: Comparison, dataset: str, intervals: bool) -> str:
     """What the columns are."""
-    baseline = one_line(data.suite.variant(data.suite.baseline).label)
-    pairs = frame.loc[frame["dataset"].eq(dataset) & frame["valid_log_low"].notna(), "pairs"]
+    pairs = data.rows(dataset).dropna(subset="valid_log_low")["pairs"]
     interval = f"its 95% {INTERVAL_TITLES[data.interval]} interval{_caution(data, pairs.min()) if len(pairs) else ''}"
     bracket = f", in brackets {interval}" if intervals else ""
     return (
-        f"Perplexity: mean ± sd over finished runs. Δ: mean difference to {baseline}, paired by seed; 100 Δ log: the "
-        f"same of log-perplexity times 100, about per cent{bracket}. Lower perplexity is better, so Δ > 0 means that "
-        "the row is worse."
+        f"Perplexity: mean ± sd over finished runs. Δ: mean difference to {data.baseline}, paired by seed; 100 Δ log: "
+        f"the same of log-perplexity times 100, about per cent{bracket}. Lower perplexity is better, so Δ > 0 means "
+        "that the row is worse."
     )
 
 
-def _caution(data: ReportData, pairs: int) -> str:
+def _caution(data: Comparison, pairs: int) -> str:
     """Of the row that has the fewest."""
     if data.interval == BOOTSTRAP:
         return " (rough: too narrow under six seeds)" if pairs < ROUGH else ""
@@ -116,9 +112,9 @@ def _caution(data: ReportData, pairs: int) -> str:
     return f" ({factor:.1f} standard errors to each side where there are {pairs} seeds)"
 
 
-def decided(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+def decided(data: Comparison, dataset: str) -> str:
     """Which rows differ from the baseline by more than chance explains; empty where no row has an interval."""
-    rows = frame[frame["dataset"].eq(dataset) & frame["valid_log_low"].notna()]
+    rows = data.rows(dataset).dropna(subset="valid_log_low")
     low, high = rows["valid_log_low"], rows["valid_log_high"]
     worse, better, same = low.gt(0), high.lt(0), low.eq(0) & high.eq(0)
     named = {
@@ -128,88 +124,74 @@ def decided(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
         "undecided": rows[~worse & ~better & ~same],
     }
     told = [f"{name}: {', '.join(map(one_line, of['label']))}" for name, of in named.items() if len(of)]
-    baseline = one_line(data.suite.variant(data.suite.baseline).label)
-    return f"Beside {baseline} on validation, by each row's own interval: {'; '.join(told)}." if told else ""
+    return f"Beside {data.baseline} on validation, by each row's own interval: {'; '.join(told)}." if told else ""
 
 
-def correlation(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+def correlation(data: Comparison, dataset: str) -> str:
     """How far the order of the rows is the paper's; empty where nothing can be ranked."""
-    found = rank_correlations(
-        frame[frame["dataset"].eq(dataset)], seed_differences(data.runs, data.suite.baseline)
-    ).set_index("split")
+    found = data.correlations[data.correlations["dataset"].eq(dataset)].dropna(subset="spearman")
     sentences = []
-    for split, row in found[found["spearman"].notna()].to_dict("index").items():
-        spearman, kendall = _with_interval(row, "spearman"), _with_interval(row, "kendall")
+    for row in found.to_dict("records"):
+        parts = ("", "_low", "_high")
+        spearman, kendall = (
+            with_interval(number, *(row[f"{name}{part}"] for part in parts)) for name in ("spearman", "kendall")
+        )
         rows = plural(row["rows"], "row")
-        sentences.append(f"{SPLIT_TITLES[str(split)]} Spearman ρ = {spearman}, Kendall τ = {kendall} ({rows})")
+        sentences.append(f"{SPLIT_TITLES[row['split']]} Spearman ρ = {spearman}, Kendall τ = {kendall} ({rows})")
     bracket = "; in brackets 95% intervals over seeds" if any("[" in sentence for sentence in sentences) else ""
     return "Order of the rows against the paper's: " + "; ".join(sentences) + bracket + "." if sentences else ""
 
 
-def _with_interval(row: dict[Hashable, Any], name: str) -> str:
-    low, high = number(row[f"{name}_low"]), number(row[f"{name}_high"])
-    return number(row[name]) if low == DASH else f"{number(row[name])} [{low}, {high}]"
-
-
-def not_ended(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+def not_ended(data: Comparison, dataset: str) -> str:
     """Which rows might have become better if trained longer; empty where none."""
-    rows = frame[frame["dataset"].eq(dataset) & frame["not_ended"].gt(0)]
+    rows = data.rows(dataset)
     told = [
         f"{row['not_ended']} of {plural(row['with_epochs'], 'run')} of {one_line(row['label'])}"
-        for row in rows.to_dict("records")
+        for row in rows[rows["not_ended"].gt(0)].to_dict("records")
     ]
     last = "their best epoch is in the last tenth"
     return f"{NOT_ENDED} Training had not ended in {', '.join(told)}: {last}." if told else ""
 
 
-def without_baseline(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
+def without_baseline(data: Comparison, dataset: str) -> str:
     """Says so when there is nothing to take differences to."""
-    rows = frame[frame["dataset"].eq(dataset) & frame["variant"].eq(data.suite.baseline)]
-    return "" if rows["n"].sum() else f"No run of the baseline {data.suite.baseline} is finished: no differences."
+    rows = data.rows(dataset)
+    if rows.loc[rows["variant"].eq(data.suite.baseline), "n"].any():
+        return ""
+    return f"No run of the baseline {data.suite.baseline} is finished: no differences."
 
 
-def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: bool = True) -> list[str]:
+def caption(data: Comparison, dataset: str, *, intervals: bool = True) -> list[str]:
     """Every sentence that belongs to the table of one data set, what matters most first."""
-    sentences = [
-        scale(data, dataset),
-        *(one_line(note) for note in data.notes),
-        unfinished(data, dataset),
-        without_baseline(data, frame, dataset),
-        decided(data, frame, dataset),
-        not_ended(data, frame, dataset),
-        reading(data, frame, dataset, intervals),
-        source(data, dataset),
-        strengths(data, dataset),
-        correlation(data, frame, dataset),
-        setting(data, dataset),
-    ]
-    return [sentence for sentence in sentences if sentence]
+    last = [reading(data, dataset, intervals), source(data, dataset), strengths(data, dataset)]
+    return _said(*_first(data, dataset), *last, correlation(data, dataset), setting(data, dataset))
 
 
-def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[str]:
+def short_caption(data: Comparison, dataset: str) -> list[str]:
     """The sentences that a terminal shows."""
-    sentences = [
-        scale(data, dataset),
-        *(one_line(note) for note in data.notes),
-        unfinished(data, dataset),
-        without_baseline(data, frame, dataset),
-        decided(data, frame, dataset),
-        not_ended(data, frame, dataset),
-        correlation(data, frame, dataset),
-    ]
+    return _said(*_first(data, dataset), correlation(data, dataset))
+
+
+def _first(data: Comparison, dataset: str) -> list[str]:
+    """What nobody should miss."""
+    about = (unfinished, without_baseline, decided, not_ended)
+    return [scale(data, dataset), *map(one_line, data.notes), *(say(data, dataset) for say in about)]
+
+
+def _said(*sentences: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def beginnings(data: ReportData) -> str:
+def beginnings(data: Comparison) -> str:
     """Of which beginning of a validation split the epochs' perplexities are; empty where they are of whole splits."""
     lengths = {}
     for dataset, config in data.runs.dropna(subset="config").groupby("dataset", sort=False)["config"].first().items():
-        lengths[dataset_title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
+        lengths[data.title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
     told = ", ".join(f"{name} {tokens:,}" for name, tokens in lengths.items() if tokens)
     return f" Epochs are validated on the first tokens of the split only: {told}." if told else ""
 
 
-def failures(data: ReportData) -> list[str]:
+def failures(data: Comparison) -> list[str]:
     """A line for each failed or diverged run, with the last line of its error."""
     bad = data.runs[data.runs["status"].isin([FAILED, DIVERGED])]
     lines = []
@@ -220,7 +202,7 @@ def failures(data: ReportData) -> list[str]:
     return _and_more(lines, len(bad))
 
 
-def paused(data: ReportData) -> list[str]:
+def paused(data: Comparison) -> list[str]:
     """A line for each paused run: how far it came, and its best validation so far, which is in no mean."""
     runs = data.runs[data.runs["status"].eq(PAUSED)]
     lines = []
@@ -232,7 +214,7 @@ def paused(data: ReportData) -> list[str]:
     return _and_more(lines, len(runs))
 
 
-def stale(data: ReportData) -> list[str]:
+def stale(data: Comparison) -> list[str]:
     """Says that recorded runs belong to another configuration, then lists them; empty where none do."""
     if data.stale.empty:
         return []
@@ -247,7 +229,3 @@ def stale(data: ReportData) -> list[str]:
 
 def _and_more(lines: list[str], total: int) -> list[str]:
     return lines if total <= len(lines) else [*lines, f"and {total - len(lines)} more"]
-
-
-def _values(column: pd.Series[str]) -> str:
-    return ", ".join(sorted(set(column.dropna()))) or "unknown"

@@ -7,23 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import MOST_SEEDS
-from ablations.analysis.verdicts import UNDECIDED, judge
+from ablations.analysis.verdicts import UNDECIDED
 from ablations.report.captions import SPLIT_TITLES
 from ablations.report.formats import percent
-from awd.messages import one_line
 
 
-def judged_claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:
+def judged_claims(data: Comparison, dataset: str) -> list[dict[str, Any]]:
     """What a paper concludes and whether the runs on a data set support it; empty where a suite has no claims.
 
     Returns:
         For each claim ``says``, ``written`` (its inequality) and ``verdicts``: ``split``, ``verdict`` and ``evidence``.
     """
-    if data.claims is None:
+    if data.claims is None or data.verdicts is None:
         return []
-    found = judge(data.claims, data.runs[data.runs["dataset"].eq(dataset)], data.suite)
+    found = data.verdicts[data.verdicts["dataset"].eq(dataset)]
     claims = []
     for claim in data.claims.claims:
         verdicts = found[found["claim"].eq(claim.name)].to_dict("records")
@@ -35,9 +34,9 @@ def judged_claims(data: ReportData, dataset: str) -> list[dict[str, Any]]:
     return claims
 
 
-def _evidence(data: ReportData, row: dict[Hashable, Any]) -> str:
+def _evidence(data: Comparison, row: dict[Hashable, Any]) -> str:
     """The weakest of the inequalities with its interval, and what would settle it."""
-    label, other = (one_line(data.suite.variant(row[name]).label) for name in ("row", "other"))
+    label, other = (data.label(row[name]) for name in ("row", "other"))
     against = "" if row["other"] == data.suite.baseline else f" against {other}"
     if pd.isna(row["difference"]):
         return f"{label}{against}: no pair of finished runs"
@@ -53,7 +52,7 @@ def _evidence(data: ReportData, row: dict[Hashable, Any]) -> str:
     return f"{text}; about {row['seeds_needed']} seeds would settle it, if mean and spread stay as they are"
 
 
-def claim_lines(data: ReportData, dataset: str) -> list[str]:
+def claim_lines(data: Comparison, dataset: str) -> list[str]:
     """The same, a line a claim."""
     lines = []
     for claim in judged_claims(data, dataset):

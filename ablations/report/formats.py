@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -35,7 +36,21 @@ _LATEX = str.maketrans(
         "ρ": r"$\rho$",
         "τ": r"$\tau$",
         "†": r"$\dagger$",
+        "`": r"\textasciigrave{}",
+        "\0": "{}",
     }
+)
+
+
+_MARKDOWN = re.compile(
+    r"""(
+    [\\|`*<~$]                                      # code, emphasis, tags, lines struck out, mathematics
+    | (?<![^\W_]) _ | _ (?![^\W_])                   # emphasis; not inside my_model
+    | & (?=\#?\w+;) | : (?=[\w+-]+:)                 # letters and pictures by name
+    | \[ (?=[^\]]*\][(:\[])                          # links
+    | ^ (?: [>\[] | \#(?=\#*(?:\s|$)) | [-+](?=\s|-|$) )  # quotations, tasks, headings, lists, lines
+    )""",
+    re.VERBOSE,
 )
 
 
@@ -50,6 +65,11 @@ def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
 def mean_and_sd(mean: float, sd: float) -> str:
     """``60.12 ± 0.31``, without the spread where there is only one."""
     return number(mean) if pd.isna(sd) else f"{number(mean)} ± {number(sd)}"
+
+
+def with_interval(write: Callable[[float], str], value: float, low: float, high: float) -> str:
+    """``0.82 [0.71, 0.93]``, without brackets where there is no interval."""
+    return write(value) if pd.isna(low) else f"{write(value)} [{write(low)}, {write(high)}]"
 
 
 def percent(difference: float, digits: int = 1) -> str:
@@ -69,16 +89,34 @@ def count(value: float) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text in which nothing is read as markdown."""
-    return re.sub(r"([\\|`*<]|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\())", r"\\\1", one_line(text))
+    """Text in which nothing is read as markdown, whether it begins a line or stands in a cell."""
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", _MARKDOWN.sub(r"\\\1", one_line(text)))
 
 
 def latex(text: object) -> str:
     """Text in which nothing is read as LaTeX, with its dashes, signs and quotes in LaTeX's own writing."""
-    escaped = one_line(str(text)).translate(_LATEX)
-    if escaped.startswith("["):
-        escaped = "{[}" + escaped[1:]  # after a line's end it would be read as the space to leave
+    # two dashes or quotes in a row would become one sign
+    escaped = re.sub(r"([-'])(?=\1)", "\\1\0", one_line(str(text))).translate(_LATEX)
+    if escaped.startswith(("[", "*")):
+        escaped = f"{{{escaped[0]}}}{escaped[1:]}"  # after a line's end they are read as part of it
     return re.sub(r'"([^"]*)"', r"``\1''", escaped)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A markdown list of plain sentences."""
+    return "\n".join(f"- {markdown(line)}" for line in lines)
+
+
+def csv(frame: pd.DataFrame, digits: int) -> str:
+    """Comma-separated values with so many digits of each number: the last of sixteen depend on the processor, which may
+    add in another order, and the same results are to give the same bytes on any."""
+    text = frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
+    return text.encode(errors="replace").decode()  # a label may hold half a letter
+
+
+def names(column: pd.Series[str]) -> str:
+    """Every text of a column once, in order."""
+    return ", ".join(sorted(set(column.dropna()))) or "unknown"
 
 
 def plural(amount: int, noun: str) -> str:

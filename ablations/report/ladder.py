@@ -12,13 +12,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ablations.analysis.data import Ladder
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Ladder, dataset_title
 from ablations.analysis.statistics import BOOTSTRAP, ROUGH
 from ablations.analysis.trend import FEWEST_RUNGS
 from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.report.captions import INTERVAL_TITLES
-from ablations.report.formats import DASH, markdown, percent, share_text
+from ablations.report.formats import DASH, bullets, csv, markdown, percent, share_text, with_interval
 from ablations.report.render import file_name
 from awd.errors import InputError
 from awd.files import whole_file, write_text
@@ -35,13 +34,13 @@ _CSV_COLUMNS = [
     *("dataset", "variant", "label", "kind", "profile", "text", "tokens", "share", "pairs"),
     *("difference", "low", "high", "rungs", "slope"),
 ]
-_DIGITS = 10  # of numbers in the CSV: another processor may differ in the last of sixteen
+_DIGITS = 10  # of numbers in the CSV
 _DECIMALS = 12  # of differences of logarithms, which have lost the digits that both share
 
 
 def rung_title(rung: dict[Hashable, Any]) -> str:
     """``small 0.11%``, with the text where it is another."""
-    text = "" if rung["own_text"] else f" ({_other(rung['dataset'], rung['text'])})"
+    text = "" if rung["own_text"] else f" ({rung['title']})"
     return f"{rung['profile']}{text} {share_text(rung['share'])}"
 
 
@@ -53,16 +52,12 @@ def ladder_rows(ladder: Ladder, dataset: str) -> pd.DataFrame:
     table = pd.DataFrame({"variant": rows["label"].map(one_line)})
     for rung in ladder.rungs[ladder.rungs["dataset"].eq(dataset)].to_dict("records"):
         found = [numbers.get((rung["profile"], variant)) for variant in rows["variant"]]
-        table[rung_title(rung)] = [_cell(*one.values()) if one else DASH for one in found]
+        table[rung_title(rung)] = [with_interval(percent, *one.values()) if one else DASH for one in found]
     if rows["published"].notna().any():
         table["paper 100%"] = rows["published"].map(percent)
     lines = rows[["at_full", "at_full_low", "at_full_high"]].itertuples(index=False)
-    table[LINE] = [_cell(*line) for line in lines]
+    table[LINE] = [with_interval(percent, *line) for line in lines]
     return table
-
-
-def _cell(mean: float, low: float, high: float) -> str:
-    return percent(mean) if pd.isna(low) else f"{percent(mean)} [{percent(low)}, {percent(high)}]"
 
 
 def reading(ladder: Ladder) -> list[str]:
@@ -88,27 +83,23 @@ def other_texts(ladder: Ladder, dataset: str) -> list[str]:
     """Which rungs of a data set are of another text."""
     rungs = ladder.rungs[ladder.rungs["dataset"].eq(dataset) & ~ladder.rungs["own_text"].astype(bool)]
     return [
-        f"{name} is not on {dataset_title(dataset)}, but on {_other(dataset, text)}: it is in no line."
-        for name, text in zip(rungs["profile"], rungs["text"], strict=True)
+        f"{name} is not on {dataset_title(dataset)}, but on {title}: it is in no line."
+        for name, title in zip(rungs["profile"], rungs["title"], strict=True)
     ]
-
-
-def _other(dataset: str, text: str) -> str:
-    return "another text of that name" if text == dataset else dataset_title(text)
 
 
 def ladder_markdown(ladder: Ladder) -> str:
     """A table for each data set, then how to read it and what is left out."""
     parts = [f"# {TITLE}", markdown(ladder.suite.title)]
     for dataset in ladder.datasets:
-        rows = ladder_rows(ladder, dataset).map(markdown)
+        rows = ladder_rows(ladder, dataset).map(markdown).rename(columns=markdown)
         align = ["left", *["right"] * (rows.shape[1] - 1)]
         parts.append(f"## {markdown(dataset_title(dataset))}")
         parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
-        parts += [_bullets(told) for told in [other_texts(ladder, dataset)] if told]
-    parts += ["How to read it:", _bullets(reading(ladder))]
+        parts += [bullets(told) for told in [other_texts(ladder, dataset)] if told]
+    parts += ["How to read it:", bullets(reading(ladder))]
     if ladder.notes:
-        parts += ["Left out:", _bullets(list(ladder.notes))]
+        parts += ["Left out:", bullets(ladder.notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -131,7 +122,7 @@ def ladder_csv(ladder: Ladder) -> str:
     written = pd.DataFrame(records, columns=[*_CSV_COLUMNS, "place"]).sort_values("place", kind="stable")
     written = written.round(dict.fromkeys(["difference", "low", "high", "slope"], _DECIMALS))
     written = written[_CSV_COLUMNS].astype({"pairs": "Int64", "rungs": "Int64"})
-    return written.to_csv(index=False, lineterminator="\n", float_format=f"%.{_DIGITS}g")
+    return csv(written, _DIGITS)
 
 
 def ladder_terminal(ladder: Ladder, width: int = 80) -> Group:
@@ -142,7 +133,7 @@ def ladder_terminal(ladder: Ladder, width: int = 80) -> Group:
         look: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 0), "title_justify": "left"}
         table = Table(title=Text(dataset_title(dataset)), **look)
         for name in rows.columns:
-            table.add_column(_stacked(name), justify="left" if name == "variant" else "right")
+            table.add_column(Text(_stacked(name)), justify="left" if name == "variant" else "right")
         for cells in rows.itertuples(index=False, name=None):
             table.add_row(*(Text(cell, style="dim" if cell == DASH else "") for cell in cells))
         parts += [table, *map(Text, other_texts(ladder, dataset)), Text()]
@@ -182,6 +173,7 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
     drawings = {folder / f"{NAME}.{suffix}": suffix for suffix in figures.FORMATS}
     with figures.styled():
         figure = figures.draw_ladder(ladder)
+        figures.spread_ticks(figure)
     try:
         for path, text in texts.items():
             write_text(path, text)
@@ -191,7 +183,3 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"{folder}: the ladder cannot be written there ({error.strerror or error})") from None
     return [*texts, *drawings]
-
-
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {markdown(line)}" for line in lines)

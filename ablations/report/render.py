@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from ablations.analysis.data import ReportData, require_finished
+from ablations.analysis.comparison import Comparison, Ladder, require_finished
 from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
 from awd.errors import InputError
@@ -15,16 +15,18 @@ from awd.files import whole_file, write_text
 __all__ = ["render_report", "report_folder", "terminal_table"]
 
 
-def report_folder(data: ReportData, reports: Path) -> Path:
+def report_folder(data: Comparison, reports: Path) -> Path:
     """``reports/<profile>``, with the suite's name and the data sets' added where they are not the usual ones, so that
     the report of another suite or of one's own text does not replace the first."""
     others = [] if data.suite.name == DEFAULT_SUITE else [data.suite.name]
-    datasets = dict.fromkeys(data.runs["dataset"])
-    others += [] if set(datasets) <= set(data.profile.datasets) else list(datasets)
+    usual = [name for name in data.datasets if name in data.profile.datasets and not data.is_namesake(name)]
+    others += [] if usual == data.datasets else data.datasets
     return reports / "-".join([data.profile.name, *map(file_name, others)])
 
 
-def render_report(data: ReportData, folder: Path, results: Path | None = None) -> list[Path]:
+def render_report(
+    data: Comparison, folder: Path, results: Path | None = None, ladder: Ladder | None = None
+) -> list[Path]:
     """Write the tables (``<suite>.md, .csv, .tex``), the figures (``.png`` and ``.pdf``) and the page (``index.html``).
 
     A figure that the data cannot fill, such as ``ranks`` without published numbers, is left out, and one of that name
@@ -32,6 +34,7 @@ def render_report(data: ReportData, folder: Path, results: Path | None = None) -
 
     Args:
         results: folder of the results, which the page links to.
+        ladder: the same rows at several scales, which the page shows.
 
     Returns:
         The files, in the order in which they were written.
@@ -42,7 +45,7 @@ def render_report(data: ReportData, folder: Path, results: Path | None = None) -
     require_finished(data, results)
     try:
         paths = [*_write_tables(data, folder), *_write_figures(data, folder)]
-        return [*paths, _write_page(data, folder, [path.name for path in paths], results)]
+        return [*paths, _write_page(data, folder, [path.name for path in paths], results, ladder)]
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
 
@@ -52,7 +55,7 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table"
 
 
-def _write_tables(data: ReportData, folder: Path) -> list[Path]:
+def _write_tables(data: Comparison, folder: Path) -> list[Path]:
     name = file_name(data.suite.name)
     texts = {"md": markdown_page(data), "csv": csv_text(data), "tex": latex_text(data)}
     paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
@@ -61,7 +64,7 @@ def _write_tables(data: ReportData, folder: Path) -> list[Path]:
     return list(paths)
 
 
-def _write_figures(data: ReportData, folder: Path) -> list[Path]:
+def _write_figures(data: Comparison, folder: Path) -> list[Path]:
     from ablations.report import figures  # matplotlib takes a second to import, and tables do without
 
     drawn = figures.draw(data)
@@ -78,12 +81,13 @@ def _write_figures(data: ReportData, folder: Path) -> list[Path]:
     return paths
 
 
-def _write_page(data: ReportData, folder: Path, files: list[str], results: Path | None) -> Path:
+def _write_page(data: Comparison, folder: Path, files: list[str], results: Path | None, ladder: Ladder | None) -> Path:
     from ablations.report import figures
-    from ablations.report.page import page_text
+    from ablations.report.page import TITLES, page_text
 
-    drawn = {name: figures.as_svg(figure) for name, figure in figures.draw(data, figures.NARROW).items()}
+    drawn = figures.draw(data, figures.NARROW, ladder)
+    svgs = {name: figures.as_svg(figure, name, TITLES[name]) for name, figure in drawn.items()}
     path = folder / "index.html"
     place = Path(os.path.relpath(results, folder)).as_posix() if results else ""
-    write_text(path, page_text(data, drawn, files, place))
+    write_text(path, page_text(data, svgs, files, place))
     return path

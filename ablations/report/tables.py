@@ -12,13 +12,24 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import comparable, comparison_frame, dataset_title
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
 from ablations.report.claims import claim_lines
-from ablations.report.formats import DASH, NOT_ENDED, count, latex, markdown, mean_and_sd, number, percent
+from ablations.report.formats import (
+    DASH,
+    NOT_ENDED,
+    bullets,
+    count,
+    csv,
+    latex,
+    markdown,
+    mean_and_sd,
+    number,
+    percent,
+    with_interval,
+)
 from awd.messages import one_line
 
 Cell = Callable[[Any], str]
@@ -26,9 +37,17 @@ Cell = Callable[[Any], str]
 _CSV_DIGITS = 8
 
 
-def table_rows(
-    data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: bool = True, brief: bool = False
-) -> pd.DataFrame:
+def brief_rows(data: Comparison, dataset: str) -> pd.DataFrame:
+    """What a first look wants, as text: each row's test perplexity, and its change beside the paper's."""
+    rows = data.rows(dataset)
+    ours = "ours, % [95%]" if rows["pairs"].max() > 1 else "ours, %"
+    columns: dict[str, Cell] = {"variant": _label, "test perplexity": _perplexity("test"), ours: _interval("test")}
+    if rows["published_test"].notna().any():
+        columns["paper, %"] = _one("published_test_log_difference", percent)
+    return _cells(rows, columns)
+
+
+def table_rows(data: Comparison, dataset: str, *, intervals: bool = True) -> pd.DataFrame:
     """The cells of one data set's table, as text; columns that would be empty are left out.
 
     A variant without a finished run keeps its row: its cells say ``diverged`` or ``failed``, or hold a dash. A dagger
@@ -36,31 +55,29 @@ def table_rows(
 
     Args:
         data: the report's.
-        frame: as :func:`ablations.analysis.frame.comparison_frame` gives it.
         dataset: whose rows.
         intervals: give the 95% interval beside each change in log-perplexity.
-        brief: leave out the changes in perplexity.
     """
-    rows = frame[frame["dataset"].eq(dataset)]
+    rows = data.rows(dataset)
     columns: dict[str, Cell] = {"variant": _label, "n": _finished}
     for split in SPLITS:
         columns[split] = _perplexity(split)
-    for split in () if brief else SPLITS:
+    for split in SPLITS:
         columns[f"Δ {split}"] = _one(f"{split}_difference", _signed)
     for split in SPLITS:
         columns[f"100 Δ log {split}"] = _interval(split) if intervals else _one(f"{split}_log_difference", percent)
     if intervals and rows["pairs"].max() > 1:
         columns["seeds worse, valid"] = _worse("valid")
-    columns |= _published_columns(rows, comparable(data, dataset))
+    columns |= _published_columns(rows, data.comparable(dataset))
     if rows["reference_valid"].notna().any():
         columns["reference valid / test"] = _both("reference_{}", number)
     columns["parameters"] = _one("parameters", count)
     return _cells(rows, columns)
 
 
-def statistics_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+def statistics_rows(data: Comparison, dataset: str) -> pd.DataFrame:
     """How sure the differences of one data set are, as text: a row a variant but the baseline."""
-    rows = frame[frame["dataset"].eq(dataset) & frame["pairs"].gt(0)]
+    rows = data.rows(dataset)
     columns: dict[str, Cell] = {
         "variant": lambda row: one_line(row.label),
         "pairs": _one("pairs", lambda n: f"{n:.0f}"),
@@ -71,12 +88,12 @@ def statistics_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
         columns[f"pairing, {split}"] = _one(f"{split}_pairing", number)
         columns[f"p, {split}"] = _one(f"{split}_p_holm", lambda p: DASH if pd.isna(p) else f"{p:.2g}")
         columns[f"seeds needed, {split}"] = _needed(split)
-    return _cells(rows, columns)
+    return _cells(rows[rows["pairs"].gt(0)], columns)
 
 
-def training_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+def training_rows(data: Comparison, dataset: str) -> pd.DataFrame:
     """Whether training had ended, as text: a row a variant of which a finished run has epochs."""
-    rows = frame[frame["dataset"].eq(dataset) & frame["with_epochs"].gt(0)]
+    rows = data.rows(dataset)
     columns: dict[str, Cell] = {
         "variant": _label,
         "epochs": _one("epochs_trained", lambda epochs: number(epochs, 1)),
@@ -84,56 +101,46 @@ def training_rows(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
         "100 Δ log in the last tenth": _one("last_tenth", number),
         "runs not ended": lambda row: f"{row.not_ended}/{row.with_epochs}",
     }
-    return _cells(rows, columns)
+    return _cells(rows[rows["with_epochs"].gt(0)], columns)
 
 
-def markdown_page(data: ReportData) -> str:
+def markdown_page(data: Comparison) -> str:
     """A table and its caption for each data set, then what is not in them."""
-    frame = comparison_frame(data)
     parts = [f"# {markdown(data.suite.title)}"]
-    for dataset in dict.fromkeys(frame["dataset"]):
-        rows = table_rows(data, frame, dataset).map(markdown)
+    for dataset in data.datasets:
+        rows = table_rows(data, dataset).map(markdown)
         align = ["left", *["right"] * (rows.shape[1] - 1)]
-        most_important, *sentences = [markdown(sentence) for sentence in caption(data, frame, dataset)]
-        parts.append(f"## {markdown(dataset_title(dataset))}")
-        parts.append(most_important)
-        parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
-        parts.append(_bullets(sentences))
+        most_important, *sentences = caption(data, dataset)
+        parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
+        parts += [rows.to_markdown(index=False, disable_numparse=True, colalign=align), bullets(sentences)]
         claims, took = claim_lines(data, dataset), budget(data, dataset)
         if claims:
             whose = "What the paper concludes" if data.published else "What is claimed"
-            parts += [f"{whose}, at this scale:", _bullets(map(markdown, claims))]
+            parts += [f"{whose}, at this scale:", bullets(claims)]
         if took:
-            parts += ["What it took:", _bullets(markdown(f"{name}: {text}") for name, text in took)]
+            parts += ["What it took:", bullets(f"{name}: {text}" for name, text in took)]
     if failures(data):
-        parts += ["Runs that ended without a result:", _bullets(map(markdown, failures(data)))]
+        parts += ["Runs that ended without a result:", bullets(failures(data))]
     if paused(data):
-        parts += ["Runs that are not finished, and in no mean:", _bullets(map(markdown, paused(data)))]
+        parts += ["Runs that are not finished, and in no mean:", bullets(paused(data))]
     if stale(data):
-        heading, *lines = map(markdown, stale(data))
-        parts += [heading, _bullets(lines)]
+        heading, *lines = stale(data)
+        parts += [markdown(heading), bullets(lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def csv_text(data: ReportData) -> str:
-    """The whole frame, a line a data set and variant; differences of logs are in nats.
-
-    Eight digits of each number: the last of sixteen depend on the processor, which may add in another order, and the
-    same results are to give the same bytes on any.
-    """
-    frame = comparison_frame(data)
-    frame.insert(0, "suite", data.suite.name)
-    frame.insert(1, "profile", data.profile.name)
-    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{_CSV_DIGITS}g")
+def csv_text(data: Comparison) -> str:
+    """The whole frame, one line per data set and variant; differences of logs are in nats."""
+    names = pd.DataFrame({"suite": data.suite.name, "profile": data.profile.name}, index=data.frame.index)
+    return csv(pd.concat([names, data.frame], axis="columns"), _CSV_DIGITS)
 
 
-def latex_text(data: ReportData) -> str:
+def latex_text(data: Comparison) -> str:
     """A booktabs table with its caption for each data set."""
-    frame = comparison_frame(data)
     parts = ["% needs \\usepackage{booktabs}"]
-    for dataset in dict.fromkeys(frame["dataset"]):
-        rows = table_rows(data, frame, dataset, intervals=False)
-        sentences = [f"{data.suite.title}: {dataset_title(dataset)}.", *caption(data, frame, dataset, intervals=False)]
+    for dataset in data.datasets:
+        rows = table_rows(data, dataset, intervals=False)
+        sentences = [f"{data.suite.title}: {data.title(dataset)}.", *caption(data, dataset, intervals=False)]
         styler = rows.style.format(latex).format_index(latex, axis="columns").hide(axis="index")
         # pandas writes a selector it does not know as a command: eleven columns need a small font
         styler = styler.set_table_styles([{"selector": "footnotesize", "props": ":;"}])
@@ -148,20 +155,20 @@ def latex_text(data: ReportData) -> str:
                 label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", f"{data.suite.name}-{dataset}"),
             )
         )
-    return "\n".join(parts)
+    text = "\n".join(parts)
+    return text if text.isascii() else f"% needs lualatex or xelatex, and a font that has every letter\n{text}"
 
 
-def terminal_table(data: ReportData) -> Group:
+def terminal_table(data: Comparison) -> Group:
     """A table and its short caption for each data set, narrow enough for a terminal."""
-    frame = comparison_frame(data)
     parts: list[Table | Text] = []
-    for dataset in dict.fromkeys(frame["dataset"]):
-        parts.append(_terminal_table(data, frame[frame["dataset"].eq(dataset)], dataset))
-        parts += [Text(sentence) for sentence in short_caption(data, frame, dataset)] + [Text()]
+    for dataset in data.datasets:
+        parts.append(_terminal_table(data, data.rows(dataset), dataset))
+        parts += [Text(sentence) for sentence in short_caption(data, dataset)] + [Text()]
     return Group(*parts, *map(Text, stale(data)[:1]))
 
 
-def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Table:
+def _terminal_table(data: Comparison, rows: pd.DataFrame, dataset: str) -> Table:
     columns: dict[str, Cell] = {
         "variant": _label,
         "runs": lambda row: f"{row.n}/{row.planned}",
@@ -170,13 +177,13 @@ def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Table
     columns["100 Δ log\nvalid"] = _one("valid_log_difference", percent)
     if rows["published_valid"].notna().any():
         columns["paper's"] = _one("published_valid_log_difference", percent)
-    if comparable(data, dataset):
+    if data.comparable(dataset):
         columns["valid −\npaper's"] = _one("valid_minus_published", _signed)
     if rows["reference_valid"].notna().any():
         columns["reference\nvalid"] = _one("reference_valid", number)
     columns["params"] = _one("parameters", count)
     table = Table(
-        title=Text(dataset_title(dataset)),
+        title=Text(data.title(dataset)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
@@ -233,8 +240,7 @@ def _perplexity(split: str) -> Cell:
 
 def _interval(split: str) -> Cell:
     def text(row: Any) -> str:
-        mean, low, high = (percent(getattr(row, f"{split}_log_{part}")) for part in ("difference", "low", "high"))
-        return mean if low == DASH else f"{mean} [{low}, {high}]"
+        return with_interval(percent, *(getattr(row, f"{split}_log_{part}") for part in ("difference", "low", "high")))
 
     return text
 
@@ -281,7 +287,3 @@ def _short(value: float) -> str:
 
 def _short_signed(value: float) -> str:
     return number(value, 1, signed=True)
-
-
-def _bullets(lines: Any) -> str:
-    return "\n".join(f"- {line}" for line in lines)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import comparison_frame
+from ablations.analysis.comparison import Comparison, Ladder
 from ablations.report.figures.curves import draw_curves
 from ablations.report.figures.differences import draw_differences
 from ablations.report.figures.ladder import draw_ladder
 from ablations.report.figures.pairs import draw_pairs
 from ablations.report.figures.ranks import draw_ranks
-from ablations.report.figures.style import FORMATS, NARROW, WIDTH, as_svg, save, styled
+from ablations.report.figures.style import FORMATS, NARROW, WIDTH, save, spread_ticks, styled
+from ablations.report.figures.svg import as_svg
 from ablations.report.figures.training import draw_training
 
 __all__ = [
@@ -28,23 +28,26 @@ __all__ = [
     "draw_ranks",
     "draw_training",
     "save",
+    "spread_ticks",
     "styled",
 ]
 
 NAMES = ("differences", "curves", "training", "ranks", "pairs")
 
 
-def draw(data: ReportData, width: float = WIDTH) -> dict[str, Figure]:
-    """Every figure that the data can fill, by name, of a width in inches; the page alone shows ``ladder``."""
-    frame = comparison_frame(data)
+def draw(data: Comparison, width: float = WIDTH, ladder: Ladder | None = None) -> dict[str, Figure]:
+    """Every figure that the data can fill, by name, of a width in inches."""
     with styled(width):
         figures = {
-            "differences": draw_differences(data, frame),
-            "curves": draw_curves(data, frame),
-            "training": draw_training(data, frame),
-            "ranks": draw_ranks(data, frame),
-            "pairs": draw_pairs(data, frame),
+            "differences": draw_differences(data),
+            "curves": draw_curves(data),
+            "training": draw_training(data),
+            "ranks": draw_ranks(data),
+            "pairs": draw_pairs(data),
         }
-        if data.ladder is not None:
-            figures["ladder"] = draw_ladder(data.ladder)
-    return {name: figure for name, figure in figures.items() if figure is not None}
+        if ladder is not None:
+            figures["ladder"] = draw_ladder(ladder)
+        drawn = {name: figure for name, figure in figures.items() if figure is not None}
+        for figure in drawn.values():
+            spread_ticks(figure)
+    return drawn

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.training_curves import RUN, in_order
 from ablations.report.figures.panels import (
     Block,
@@ -21,11 +21,11 @@ from ablations.report.figures.panels import (
     say_why_empty,
     variants_shown,
 )
-from ablations.report.figures.style import INK, OURS, PAPER, wrapped
+from ablations.report.figures.style import INK, OURS, PAPER, Telling, wrapped
 from ablations.storage.store import DIVERGED, DONE
 
 
-def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+def draw_curves(data: Comparison) -> Figure | None:
     """A block a data set; seeds thin, their range shaded, their mean thick, the full model in every panel in black.
 
     Ticks on the axis mark where averaging started, one a seed; a dotted line where fine-tuning started; a cross where a
@@ -36,17 +36,17 @@ def draw_curves(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     """
     epochs = with_steps(data)
     finished = set(epochs.loc[epochs["status"].eq(DONE), "dataset"])
-    datasets = [dataset for dataset in dict.fromkeys(frame["dataset"]) if dataset in finished]
+    datasets = [dataset for dataset in data.datasets if dataset in finished]
     if not datasets:
         return None
-    shown = {dataset: variants_shown(data, frame, dataset) for dataset in datasets}
+    shown = {dataset: variants_shown(data, dataset) for dataset in datasets}
     figure, blocks = figure_of_blocks(data, shown, _key(data))
     for dataset, block in blocks.items():
         _fill(block, data, epochs[epochs["dataset"].eq(dataset)], dataset)
     return figure
 
 
-def with_steps(data: ReportData) -> pd.DataFrame:
+def with_steps(data: Comparison) -> pd.DataFrame:
     """The epochs in order (:func:`ablations.analysis.training_curves.in_order`), with the ``status`` of their run."""
     return in_order(data.epochs).merge(data.runs[[*RUN, "status"]], on=RUN, how="left")
 
@@ -65,7 +65,7 @@ def range_of_seeds(epochs: pd.DataFrame) -> pd.DataFrame:
     return by_step.loc[by_step["size"].eq(done["seed"].nunique()), ["min", "max"]]
 
 
-def _fill(block: Block, data: ReportData, epochs: pd.DataFrame, dataset: str) -> None:
+def _fill(block: Block, data: Comparison, epochs: pd.DataFrame, dataset: str) -> None:
     baseline = epochs[epochs["variant"].eq(data.suite.baseline)]
     for variant, panel in block.panels.items():
         of_variant = epochs[epochs["variant"].eq(variant)]
@@ -124,7 +124,7 @@ def _scales(axes: Axes, epochs: pd.DataFrame) -> None:
     axes.set_ylim(0.96 * lowest, min(top, 1.03 * done["valid_ppl"].max()))
     axes.yaxis.set_major_locator(FixedLocator(_ticks(0.96 * lowest, top)))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_formatter(Telling())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlim(0, 1.02 * epochs["step"].max())
 
@@ -135,10 +135,9 @@ def _ticks(low: float, high: float) -> list[float]:
     return [float(tick) for tick in candidates if low <= tick <= high]
 
 
-def _key(data: ReportData) -> list[Line2D]:
-    baseline = data.suite.variant(data.suite.baseline).label
+def _key(data: Comparison) -> list[Line2D]:
     return [
-        Line2D([], [], color=INK, linewidth=1.2, label=wrapped(baseline, 28)),
+        Line2D([], [], color=INK, linewidth=1.2, label=wrapped(f"in black: {data.baseline}", 28)),
         Line2D([], [], color=OURS, linewidth=1.2, label="the variant named above"),
         *marks_key(),
     ]

@@ -10,16 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import dataset_title
-from ablations.analysis.statistics import seed_differences
+from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, fitted, heading, new_figure, only_bottom, wrapped
 
 _ROW = 0.27  # inches
 _SEEDS, _MEAN, _PAPER = 0.31, 0.08, -0.24  # heights within a row, so that nothing hides anything
 
 
-def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+def draw_differences(data: Comparison) -> Figure | None:
     """A panel a data set, all with one axis: mean, 95% interval and every seed of each row, on validation; the test
     mean fainter.
 
@@ -28,28 +26,28 @@ def draw_differences(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     Returns:
         ``None`` where no difference to the baseline exists.
     """
-    if frame["pairs"].sum() == 0:
+    paired = [dataset for dataset in data.datasets if data.rows(dataset)["pairs"].any()]
+    panels = {dataset: in_order(data, dataset) for dataset in paired}
+    if not panels:
         return None
-    paired = frame.loc[frame["pairs"].gt(0), "dataset"]
-    panels = {dataset: in_order(data, frame, dataset) for dataset in dict.fromkeys(paired)}
     heights = [len(rows) * _ROW + 0.55 for rows in panels.values()]
     figure = new_figure(sum(heights) + 0.5)
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    seeds = seed_differences(data.runs, data.suite.baseline)
+    seeds = data.differences
     limits = _limits(pd.concat(panels.values()), seeds)
     for block, (dataset, rows) in zip(blocks, panels.items(), strict=True):
         block.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
         _panel(block.subplots(), rows, seeds[seeds["dataset"].eq(dataset)], limits)
     figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
-    figure.legend(
-        handles=_key(frame[frame["dataset"].isin(panels)]), loc="outside upper left", ncols=2, columnspacing=1.5
-    )
+    key = _key(data, data.frame[data.frame["dataset"].isin(panels)])
+    figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.5)
     return figure
 
 
-def in_order(data: ReportData, frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+def in_order(data: Comparison, dataset: str) -> pd.DataFrame:
     """The rows but the baseline, first to last from top to bottom."""
-    rows = frame[frame["dataset"].eq(dataset) & frame["variant"].ne(data.suite.baseline)]
+    rows = data.rows(dataset)
+    rows = rows[rows["variant"].ne(data.suite.baseline)]
     # stable, so that rows without a published effect stay in the suite's order
     return rows.sort_values("published_valid_log_difference", ascending=False, kind="stable", na_position="last")
 
@@ -136,7 +134,7 @@ def _arrows(axes: Axes, rows: pd.DataFrame, places: dict[str, int], limits: tupl
                 axes.plot(edge, places[variant] + _MEAN, marker=marker, markersize=3, color=OURS, clip_on=False)
 
 
-def _key(frame: pd.DataFrame) -> list[Line2D]:
+def _key(data: Comparison, frame: pd.DataFrame) -> list[Line2D]:
     mean = Line2D([], [], color=OURS, linewidth=1, marker="o", markersize=5.2, markeredgecolor="white")
     seed = Line2D([], [], linestyle="none", marker="o", markersize=2.6, color=OURS, markeredgewidth=0, alpha=0.45)
     test = Line2D([], [], linestyle="none", marker="|", markersize=8, color=GREY, markeredgewidth=0.9)
@@ -146,7 +144,7 @@ def _key(frame: pd.DataFrame) -> list[Line2D]:
     seed.set_label("ours: each seed")
     test.set_label("ours: mean on test")
     published = frame[frame["published_valid"].notna()]
-    own = published["published_dataset"].eq(published["dataset"]).all()
+    own = all(column == data.known(dataset) for dataset, column in published[["dataset", "published_dataset"]].values)
     columns = ", ".join(map(dataset_title, dict.fromkeys(published["published_dataset"])))
     paper.set_label("paper" if own else f"paper ({columns})")
     return [mean, *([seed] if intervals else []), test, *([paper] if columns else [])]

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from ablations.analysis.data import Ladder
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Ladder, dataset_title
 from ablations.report.figures.style import GREY, INK, OURS, PAPER, fitted, is_narrow, new_figure, wrapped
 from ablations.report.formats import share_text
 
@@ -167,7 +166,7 @@ def _scales(axes: Axes, limits: tuple[tuple[float, float], tuple[float, float]])
 
 def _key(ladder: Ladder) -> list[Line2D]:
     own = ladder.rungs["own_text"].astype(bool)
-    others = dict.fromkeys(map(dataset_title, ladder.rungs.loc[~own, "text"]))
+    others = dict.fromkeys(ladder.rungs.loc[~own, "title"])
     handles = []
     if own.any():
         ours = Line2D([], [], color=OURS, linewidth=0.8, marker="o", markersize=4, markeredgecolor="white")

@@ -7,29 +7,27 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.statistics import seed_differences
+from ablations.analysis.comparison import Comparison
 from ablations.report.figures.differences import in_order
-from ablations.report.figures.style import GREY, INK, OURS, fitted, heading, new_figure, wrapped
+from ablations.report.figures.style import GREY, INK, OURS, Telling, fitted, heading, new_figure, wrapped
 
 _COLUMNS = 2
 _TITLE = 26  # characters that fit above a panel
 _ROW, _HEADING = 1.2, 0.35  # inches
 
 
-def draw_pairs(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+def draw_pairs(data: Comparison) -> Figure | None:
     """A block a data set; a point a seed, labelled with it: validation perplexity of the full model to the right, of
     the variant upwards. Above the line the variant is worse; points along it are seeds that go together.
 
     Returns:
         ``None`` where no variant has two pairs.
     """
-    seeds = seed_differences(data.runs, data.suite.baseline)
     blocks = {}
-    for dataset in dict.fromkeys(frame["dataset"]):
-        rows = in_order(data, frame, dataset)
+    for dataset in data.datasets:
+        rows = in_order(data, dataset)
         rows = rows[rows["pairs"].ge(2)]
         if len(rows):
             blocks[dataset] = rows
@@ -39,7 +37,7 @@ def draw_pairs(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     figure = new_figure(sum(heights))
     parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (dataset, rows) in zip(parts, blocks.items(), strict=True):
-        of_dataset = seeds[seeds["dataset"].eq(dataset)]
+        of_dataset = data.differences[data.differences["dataset"].eq(dataset)]
         title = f"{heading(data, dataset, 44)}: each seed"
         part.suptitle(title, x=0.01, ha="left", fontsize=7.5, weight="bold")
         axes = part.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True)
@@ -50,8 +48,7 @@ def draw_pairs(data: ReportData, frame: pd.DataFrame) -> Figure | None:
             panel.set_visible(False)
         for place in range(len(rows)):
             axes.flat[place].tick_params(labelbottom=place + _COLUMNS >= len(rows))
-        baseline = data.suite.variant(data.suite.baseline).label
-        part.supxlabel(fitted(f"validation perplexity of {baseline}", 62), fontsize=7)
+        part.supxlabel(fitted(f"validation perplexity of {data.baseline}", 62), fontsize=7)
         part.supylabel("of the variant", fontsize=7)
     return figure
 
@@ -71,4 +68,4 @@ def _panel(axes: Axes, pairs: pd.DataFrame) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(3))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{math.exp(value):.1f}"))
+        axis.set_major_formatter(Telling(1, math.exp))

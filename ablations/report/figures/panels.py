@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.report.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.storage.store import DIVERGED, PAUSED
 
@@ -37,15 +37,15 @@ class Block:
     panels: dict[str, Axes]
 
 
-def variants_shown(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[tuple[str, str]]:
+def variants_shown(data: Comparison, dataset: str) -> list[tuple[str, str]]:
     """Name and label of each row of a data set but the baseline, in the suite's order; alone, the baseline's."""
-    rows = frame[frame["dataset"].eq(dataset)]
+    rows = data.rows(dataset)
     named = list(rows[["variant", "label"]].itertuples(index=False, name=None))
     return [row for row in named if row[0] != data.suite.baseline] or named
 
 
 def figure_of_blocks(
-    data: ReportData, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Artist]
+    data: Comparison, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Artist]
 ) -> tuple[Figure, dict[str, Block]]:
     """A figure with a block a data set, each with its heading and titled, empty panels; the key above all.
 

@@ -6,9 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import dataset_title
-from ablations.analysis.statistics import rank_correlations
+from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.report.figures.style import GREY, INK, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.report.formats import number, percent
 
@@ -16,7 +14,7 @@ _ROW = 0.3  # inches
 _FAR = 3  # places that a row must have moved to be stressed
 
 
-def draw_ranks(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+def draw_ranks(data: Comparison) -> Figure | None:
     """A panel a data set: rows by change in validation log-perplexity, the most harmful loss on top.
 
     Rows that moved by three places or more are stressed.
@@ -24,7 +22,7 @@ def draw_ranks(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     Returns:
         ``None`` where fewer than two rows have both numbers.
     """
-    panels = {dataset: ranked(frame, dataset) for dataset in dict.fromkeys(frame["dataset"])}
+    panels = {dataset: ranked(data, dataset) for dataset in data.datasets}
     panels = {dataset: rows for dataset, rows in panels.items() if len(rows) > 1}
     if not panels:
         return None
@@ -33,13 +31,13 @@ def draw_ranks(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for panel, (dataset, rows) in zip(axes, panels.items(), strict=True):
         _panel(panel, rows)
-        _titles(panel, data, frame, dataset)
+        _titles(panel, data, dataset)
     return figure
 
 
-def ranked(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+def ranked(data: Comparison, dataset: str) -> pd.DataFrame:
     """The rows with both numbers, with ``ours`` and ``theirs``: their places, 1 for the largest change."""
-    rows = frame[frame["dataset"].eq(dataset)].dropna(subset=["valid_log_difference", "published_valid_log_difference"])
+    rows = data.rows(dataset).dropna(subset=["valid_log_difference", "published_valid_log_difference"])
     return rows.assign(
         ours=rows["valid_log_difference"].rank(method="first", ascending=False).astype(int),
         theirs=rows["published_valid_log_difference"].rank(method="first", ascending=False).astype(int),
@@ -74,9 +72,9 @@ def _label(axes: Axes, side: int, place: int, label: str, change: float, color: 
     )  # fmt: skip
 
 
-def _titles(axes: Axes, data: ReportData, frame: pd.DataFrame, dataset: str) -> None:
-    found = rank_correlations(frame[frame["dataset"].eq(dataset)]).set_index("split").to_dict("index")["valid"]
-    column = frame.loc[frame["dataset"].eq(dataset), "published_dataset"].iloc[0]
+def _titles(axes: Axes, data: Comparison, dataset: str) -> None:
+    found = data.correlations.set_index(["dataset", "split"]).to_dict("index")[dataset, "valid"]
+    column = data.rows(dataset)["published_dataset"].iloc[0]
     axes.set_title(
         f"{heading(data, dataset, 50)}\n"
         f"Spearman ρ = {number(found['spearman'])}, Kendall τ = {number(found['kendall'])}, {found['rows']} rows",

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import re
+import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, Formatter
 
-from ablations.analysis.data import ReportData
-from ablations.analysis.frame import dataset_title
+from ablations.analysis.comparison import Comparison
+from ablations.report.formats import number
+from awd.messages import one_line
 
+_APART = 2  # dots of a screen between two labels
 WIDTH = 3.4  # inches: a column of a two-column page
 NARROW = 2.9  # inches: what a telephone shows without shrinking the text
 FORMATS = ("png", "pdf")
@@ -26,9 +33,6 @@ FORMATS = ("png", "pdf")
 # Okabe & Ito's palette, told apart by colour-blind readers, and in grey
 OURS, PAPER = "#0072B2", "#D55E00"
 INK, GREY, FAINT = "#222222", "#767676", "#D9D9D9"
-
-# lines and positions, but no scale
-_PLACES, _LONG_NUMBER = re.compile(r' (?:d|x|y)="[^"]+"'), re.compile(r"\d+\.\d{3,}")
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -60,7 +64,7 @@ _SETTINGS: dict[Any, Any] = {
     "savefig.facecolor": "white",
     "text.parse_math": False,  # a label may hold a dollar sign
     "pdf.fonttype": 42,
-    "svg.fonttype": "path",  # the same on every machine; the page says in words what a figure shows
+    "svg.fonttype": "none",  # text, which is a sixth of the bytes of its outlines, and can be searched
     "svg.hashsalt": "awd",  # else names inside would differ from call to call
 }
 
@@ -97,27 +101,21 @@ def save(figure: Figure, path: Path, suffix: str) -> None:
         figure.savefig(path, format=suffix, dpi=200, metadata=metadata[suffix])
 
 
-def as_svg(figure: Figure) -> str:
-    """A figure as an ``<svg>`` element without a background, the same text for the same data.
-
-    Places are in hundredths of a point, which nobody sees and saves a quarter of a page's bytes.
-    """
-    written = io.StringIO()
-    with styled():
-        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(written, format="svg", transparent=True, metadata=metadata)
-    text = written.getvalue()
-    return _PLACES.sub(_shortened, text[text.index("<svg") :].rstrip())
+@cache
+def _letters() -> frozenset[int]:
+    """Of the figures' font."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
-def _shortened(places: re.Match[str]) -> str:
-    return _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", places[0])
+def drawable(label: str) -> str:
+    """A label on one line, with ▯ for letters that the figures' font lacks."""
+    return "".join(letter if ord(letter) in _letters() else "▯" for letter in one_line(label))
 
 
 def wrapped(label: str, width: int) -> str:
     """A label on as few lines as it needs, never more than three."""
-    lines = textwrap.wrap(label, width, max_lines=3, placeholder=" …")
-    return "\n".join(lines) or label
+    label = drawable(label)
+    return "\n".join(textwrap.wrap(label, width, max_lines=3, placeholder=" …")) or label
 
 
 def fitted(text: str, width: int) -> str:
@@ -130,14 +128,60 @@ def is_narrow() -> bool:
     return _figure_width() < WIDTH
 
 
-def heading(data: ReportData, dataset: str, width: int) -> str:
+def heading(data: Comparison, dataset: str, width: int) -> str:
     """What a panel shows and, where it is not the paper's, at which scale.
 
     Args:
         width: characters of a line that fit where figures are ``WIDTH`` wide.
     """
     scale = "" if data.profile.scale == "paper" else f", scaled down ({data.profile.name})"
-    return fitted(dataset_title(dataset) + scale, width)
+    return fitted(data.title(dataset) + scale, width)
+
+
+class Telling(Formatter):
+    """Ticks with as few digits as tell one from the next.
+
+    Args:
+        digits: the fewest.
+        value: what is written of a tick's place.
+    """
+
+    def __init__(self, digits: int = 0, value: Callable[[float], float] = float) -> None:
+        self.digits, self.value = digits, value
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The text of a tick."""
+        values = np.sort([self.value(place) for place in self.locs])
+        step = np.diff(values).min(initial=math.inf)
+        digits = next((n for n in range(self.digits, 12) if (abs(values.round(n) - values) <= step / 20).all()), 12)
+        return number(self.value(x), digits)
+
+
+def spread_ticks(figure: Figure) -> None:
+    """Lay out a figure for good, and take away every second tick of an axis until no two labels touch."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = shown_labels(axis) if axes.get_visible() else []
+            kept = labels
+            while any(after[1] - before[2] < _APART for before, after in pairwise(kept)):
+                kept = kept[::2]
+            if len(kept) < len(labels):
+                axis.set_major_locator(FixedLocator([place for place, _, _ in kept]))
+    figure.set_layout_engine("none")
+
+
+def shown_labels(axis: Axis) -> list[tuple[float, float, float]]:
+    """Of each label of a drawn axis its tick's place, and where it begins and ends along the axis, in dots."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    found = []
+    for tick in ticks:
+        if tick.label1.get_visible() and tick.label1.get_text():
+            box = tick.label1.get_window_extent()
+            start, end = box.intervalx if isinstance(axis, XAxis) else box.intervaly
+            found.append((float(tick.get_loc()), float(start), float(end)))
+    return sorted(found, key=lambda label: label[1])
 
 
 def only_bottom(axes: Axes) -> None:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.training_curves import best_so_far_differences, mean_differences, phase_starts
 from ablations.report.figures.curves import with_steps
 from ablations.report.figures.panels import (
@@ -33,7 +33,7 @@ _THIN, _THICK = 0.8, 1.8
 _BAND, _ZONE = 0.22, 0.45  # opacities
 
 
-def draw_training(data: ReportData, frame: pd.DataFrame) -> Figure | None:
+def draw_training(data: Comparison) -> Figure | None:
     """A block a data set, all panels with one vertical axis; by tokens trained on, the mean over seeds of the row's
     best-so-far validation log-perplexity minus the full model's of the same seed, with its 95% t interval; thick where
     that leaves out 0.
@@ -49,7 +49,7 @@ def draw_training(data: ReportData, frame: pd.DataFrame) -> Figure | None:
     epochs = epochs[epochs["status"].eq(DONE)]
     means = mean_differences(_thinned(best_so_far_differences(epochs, data.suite.baseline)))
     paired = set(means["dataset"])
-    shown = {name: variants_shown(data, frame, name) for name in dict.fromkeys(frame["dataset"]) if name in paired}
+    shown = {name: variants_shown(data, name) for name in data.datasets if name in paired}
     if not shown:
         return None
     starts = phase_starts(epochs)
@@ -74,7 +74,7 @@ def _thinned(differences: pd.DataFrame) -> pd.DataFrame:
     return differences[place % (places // _MOST_PLACES + 1) == 0]
 
 
-def _fill(block: Block, data: ReportData, means: pd.DataFrame, starts: pd.DataFrame, dataset: str, unit: float) -> None:
+def _fill(block: Block, data: Comparison, means: pd.DataFrame, starts: pd.DataFrame, dataset: str, unit: float) -> None:
     for variant, panel in block.panels.items():
         runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["variant"].eq(variant)]
         of_variant = means[means["variant"].eq(variant)]
@@ -119,12 +119,11 @@ def _limits(means: pd.DataFrame) -> tuple[float, float]:
     return min(low, bottom) - edge, max(high, top) + edge
 
 
-def _key(data: ReportData, intervals: bool) -> list[Artist]:
-    baseline = data.suite.variant(data.suite.baseline).label
+def _key(data: Comparison, intervals: bool) -> list[Artist]:
     mean = Line2D([], [], color=OURS, linewidth=_THIN, label="mean over seeds" if intervals else "one seed")
     of_interval: list[Artist] = [
         Line2D([], [], color=OURS, linewidth=_THICK, label="… its interval leaves out 0"),
         Patch(color=OURS, alpha=_BAND, linewidth=0, label="95% interval"),
     ]
-    zone = Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"{baseline} is better", 28))
+    zone = Patch(color=FAINT, alpha=_ZONE, linewidth=0, label=wrapped(f"in grey, {data.baseline} is better", 28))
     return [mean, *(of_interval if intervals else []), zone, *marks_key()]

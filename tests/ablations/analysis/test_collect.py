@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablations.analysis.collect import collect
-from ablations.analysis.data import require_finished
+from ablations.analysis.comparison import require_finished
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection, select
 from ablations.storage.store import Store

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ablations.analysis.collect import collect
-from ablations.analysis.frame import comparison_frame
 from ablations.analysis.ladder import Ladder, ladder_around, ladder_datasets, ladder_profiles, require_rungs
 from ablations.analysis.trend import fit_line
 from ablations.experiment.paper import paper_tokens
@@ -53,7 +52,7 @@ def test_rungs_stand_at_their_share_of_the_papers_tokens(four: tuple[Path, list[
 def test_the_numbers_are_those_of_each_report(four: tuple[Path, list[Profile], Ladder]) -> None:
     root, profiles, ladder = four
     for profile in profiles:
-        frame = comparison_frame(collect(Selection(SUITE, PUBLISHED, profile, profile.datasets), Store(root)))
+        frame = collect(Selection(SUITE, PUBLISHED, profile, profile.datasets), Store(root)).frame
         for row in frame[frame["variant"].ne("full")].to_dict("records"):
             points = ladder.points[ladder.points["text"].eq(row["dataset"]) & ladder.points["profile"].eq(profile.name)]
             for point in points[points["variant"].eq(row["variant"])].to_dict("records"):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.report.render import render_report
 from tests.ablations.report.synthetic import report_data, stale_runs
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> ReportData:
+def demo(tmp_path_factory) -> Comparison:
     """Three seeds at a reduced scale: one row diverged, one is missing, one lacks a seed and one failed once."""
     return report_data(
         tmp_path_factory.mktemp("demo"),
@@ -26,7 +26,7 @@ def demo(tmp_path_factory) -> ReportData:
 
 
 @pytest.fixture(scope="session")
-def paper(tmp_path_factory) -> ReportData:
+def paper(tmp_path_factory) -> Comparison:
     """The paper's scale and data sets, one seed."""
     return report_data(tmp_path_factory.mktemp("paper"), scale="paper", datasets=["ptb", "wikitext-2"], seeds=1)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis.data import ReportData, join_epochs, join_runs
+from ablations.analysis.collect import join_epochs, join_runs
+from ablations.analysis.comparison import Comparison
 from ablations.experiment.plan import Corpus, RunSpec, make_plan
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Suite, Variant, load_published, load_suite
 from ablations.storage.store import DIVERGED, DONE, FAILED, RUN_SCHEMA, Store
-from awd.corpus import corpus_identity
+from awd.corpus import DATASETS, corpus_identity
 
 # changes in log-perplexity x 100, near the paper's but not in its order
 EFFECTS = {
@@ -57,12 +58,12 @@ def report_data(
     diverged: Sequence[tuple[str, int]] = (),
     failed: Sequence[tuple[str, int]] = (),
     **others: Any,
-) -> ReportData:
+) -> Comparison:
     """Write a run for every entry of the plan but those in ``without`` (variant, seed), then read all back."""
     the_profile = profile(scale, datasets, seeds)
     the_suite = suite or load_suite("table5")
     # only the paper's own profile on its own texts may be set against its numbers
-    digests = {name: corpus_identity(name) for name in ("ptb", "wikitext-2")}
+    digests = {name: corpus_identity(name) for name in DATASETS}
     corpora = [
         Corpus(name, name, digests.get(name, f"{place:x}c0ffee" * 8)) for place, name in enumerate(datasets, start=10)
     ]
@@ -83,7 +84,7 @@ def report_data(
         "reference": None,
         "stale": store.runs().iloc[:0],
     }
-    return ReportData(**(values | others))
+    return Comparison(**(values | others))
 
 
 def write_run(store: Store, spec: RunSpec, status: str = DONE) -> None:

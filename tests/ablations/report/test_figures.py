@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from ablations.analysis.frame import comparison_frame
 from ablations.analysis.statistics import seed_differences
 from ablations.analysis.training_curves import best_so_far_differences, mean_differences
 from ablations.report.figures import NARROW, as_svg, draw
@@ -40,7 +39,7 @@ def panel(figure, label):
 
 def test_the_differences_show_every_seed_the_mean_and_the_paper(figures, demo):
     axes = figures["differences"].axes[0]
-    frame = comparison_frame(demo).set_index("variant")
+    frame = demo.frame.set_index("variant")
     (ours,), (paper,), (seeds,) = lines(axes, "ours"), lines(axes, "paper"), lines(axes, "seeds")
     assert len(ours) == 6  # eight rows, one diverged, one missing
     assert len(paper) == 8
@@ -117,7 +116,7 @@ def test_a_mean_ends_where_the_first_seed_ends(demo):
 
 def test_the_differences_while_training_end_where_the_table_is(figures, demo):
     # in these runs a final perplexity is the best of the epochs
-    frame = comparison_frame(demo).set_index("variant")
+    frame = demo.frame.set_index("variant")
     axes = panel(figures["training"], "– weight-dropping")
     (mean,) = lines(axes, "mean")
     assert mean[0, 0] == 0.04

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
-from ablations.analysis.data import ReportData
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.ladder import Ladder
 from ablations.report.figures import NARROW, draw_ladder, styled
 from ablations.report.figures.style import WIDTH
@@ -198,9 +198,9 @@ def test_another_suite_has_a_folder_of_its_own(ladder: Ladder, tmp_path: Path) -
 
 
 def test_the_page_shows_it_and_no_other_file(
-    demo: ReportData, rendered: list[Path], ladder: Ladder, tmp_path: Path
+    demo: Comparison, rendered: list[Path], ladder: Ladder, tmp_path: Path
 ) -> None:
-    paths = render_report(replace(demo, ladder=ladder), tmp_path)
+    paths = render_report(demo, tmp_path, ladder=ladder)
     assert [path.name for path in paths] == [path.name for path in rendered]
     page = paths[-1].read_text(encoding="utf-8")
     assert "<h3>How each effect grows with scale</h3><svg" in page

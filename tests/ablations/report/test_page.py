@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from ablations.analysis.frame import comparison_frame
 from ablations.experiment.hypotheses import Claim, Claims, load_claims
 from ablations.experiment.suite import load_published, load_suite
 from ablations.report.formats import percent
@@ -76,7 +75,7 @@ def test_it_refers_to_itself_and_its_neighbours_only(text: str, rendered: list[P
 
 def test_it_says_what_the_tables_say(demo: Any, text: str) -> None:
     words = " ".join(" ".join(Page(text).words).split())
-    frame = comparison_frame(demo)
+    frame = demo.frame
     for row in frame[frame["pairs"].gt(1)].to_dict("records"):
         low, high = percent(row["valid_log_low"]), percent(row["valid_log_high"])
         assert f"{percent(row['valid_log_difference'])} [{low}, {high}]" in words

@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ablations.analysis.frame import comparable, comparison_frame
 from ablations.experiment.suite import Suite, Variant
 from ablations.report.formats import count, latex, markdown, number
 from ablations.report.tables import csv_text, latex_text, markdown_page, table_rows, terminal_table, training_rows
+from awd.corpus import corpus_identity
 from tests.ablations.report.synthetic import report_data, stale_runs, user_suite
 
 
 def rows_of(data, dataset="python-docs"):
     """The cells by label, without the mark of rows whose training had not ended."""
-    rows = table_rows(data, comparison_frame(data), dataset).set_index("variant")
+    rows = table_rows(data, dataset).set_index("variant")
     return rows.set_axis(rows.index.str.removesuffix(" †"))
 
 
@@ -67,22 +67,22 @@ def test_a_single_run_has_neither_spread_nor_interval(paper):
 def test_perplexities_are_set_against_the_papers_only_at_the_papers_own_setting(paper, demo):
     assert "ours − paper" in rows_of(paper, "ptb")
     assert "ours − paper" not in rows_of(demo)
-    assert not comparable(replace(paper, settings=("optimizer.learning_rate=20",)), "ptb")
-    assert not comparable(replace(paper, published=None), "ptb")
-    assert not comparable(replace(paper, profile=replace(paper.profile, title="mine")), "ptb"), "a user's own profile"
-    assert not comparable(replace(paper, runs=paper.runs.assign(corpus_sha256="f" * 64)), "ptb"), "a folder named ptb"
-    frame = comparison_frame(paper).set_index(["dataset", "variant"]).loc[("wikitext-2", "full")]
+    assert not replace(paper, settings=("optimizer.learning_rate=20",)).comparable("ptb")
+    assert not replace(paper, published=None).comparable("ptb")
+    assert not replace(paper, profile=replace(paper.profile, title="mine")).comparable("ptb"), "a user's own profile"
+    assert not replace(paper, runs=paper.runs.assign(corpus_sha256="f" * 64)).comparable("ptb"), "a folder named ptb"
+    frame = paper.frame.set_index(["dataset", "variant"]).loc[("wikitext-2", "full")]
     assert frame["valid_minus_published"] == pytest.approx(frame["valid_mean"] - 68.6)
-    assert comparison_frame(demo)["valid_minus_published"].isna().all()
+    assert demo.frame["valid_minus_published"].isna().all()
 
 
 def test_a_corpus_that_the_paper_lacks_is_compared_with_its_first_column(paper, tmp_path):
     data = report_data(tmp_path, scale="paper", datasets=["python-docs"], seeds=1)
-    frame = comparison_frame(data)
+    frame = data.frame
     assert set(frame["published_dataset"]) == {"ptb"}
     assert frame["valid_minus_published"].isna().all()
     assert "the point of comparison for python-docs" in markdown_page(data)
-    assert set(comparison_frame(paper)["published_dataset"]) == {"ptb", "wikitext-2"}
+    assert set(paper.frame["published_dataset"]) == {"ptb", "wikitext-2"}
 
 
 @pytest.mark.parametrize("write", [markdown_page, latex_text, terminal_text])
@@ -111,7 +111,7 @@ def test_the_caption_says_what_was_run(demo, write):
         "2.13.0",
     ]:
         assert part in text
-    assert "ac0ffeeac0ff)" in text  # the corpus
+    assert f"{corpus_identity('python-docs')[:12]})" in text
     assert "The corpus is another machine's." in text
     assert "19 of 27 runs finished, 1 failed, 3 diverged, 4 missing." in text
     assert "Spearman" in text
@@ -195,7 +195,7 @@ def test_a_reference_stands_beside_when_there_is_one(demo, tmp_path):
 def test_the_csv_reads_back_to_eight_digits(demo, paper):
     for data in (demo, paper):
         read = pd.read_csv(io.StringIO(csv_text(data)))
-        frame = comparison_frame(data)
+        frame = data.frame
         assert len(read) == len(frame) == 9 * frame["dataset"].nunique()
         # a missing integer reads back as a missing number
         frame = frame.astype({name: float for name in frame.columns if frame[name].dtype == "Int64"})
@@ -236,7 +236,7 @@ def test_rows_whose_training_had_not_ended_are_marked_and_named(tmp_path, write)
 
 def test_best_epochs_are_told_beside_how_many_were_trained(tmp_path):
     data = without_an_end(report_data(tmp_path, suite=user_suite(3, "Row")), "v1", 2)
-    rows = training_rows(comparison_frame(data), "python-docs").set_index("variant")
+    rows = training_rows(data, "python-docs").set_index("variant")
     # 25, the first of fine-tuning, or the last of all; from 20 to 19 twice, flat once
     change = number(100 * 2 / 3 * math.log(19 / 20))
     assert rows.loc["Row 1 †"].tolist() == ["36.0", "32.3", change, "2/3"]
@@ -247,7 +247,7 @@ def test_best_epochs_are_told_beside_how_many_were_trained(tmp_path):
 def test_nothing_is_said_of_the_end_where_there_are_no_epochs(demo):
     data = replace(demo, epochs=demo.epochs.iloc[:0])
     assert "†" not in markdown_page(data)
-    assert training_rows(comparison_frame(data), "python-docs").empty
+    assert training_rows(data, "python-docs").empty
 
 
 def test_markdown_has_a_table_a_data_set(paper):
