@@ -13,7 +13,8 @@ from ablations.experiment.hypotheses import Claims
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.profile import Profile
 from ablations.experiment.suite import Published, Suite
-from ablations.storage.store import DONE, Store
+from ablations.storage.status import Status
+from ablations.storage.store import Store
 from awd.errors import InputError
 
 
@@ -122,7 +123,7 @@ def require_finished(data: ReportData, results: Path | None = None) -> None:
         InputError: no run of the selection is finished; the message counts what there is and says how to train some.
     """
     status = data.runs["status"]
-    if status.eq(DONE).any():
+    if status.eq(Status.DONE).any():
         return
     settings = "".join(f" --set {setting}" for setting in data.settings)
     counts = status.fillna("not run").value_counts(sort=False)

@@ -10,7 +10,7 @@ from ablations.analysis.statistics import KEYS, SPLITS, seed_differences, summar
 from ablations.analysis.training_curves import RUN, summarise_ends, training_ends
 from ablations.experiment.profile import load_profile
 from ablations.experiment.suite import Published
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 from awd.corpus import DATASETS, corpus_identity
 
 _TITLES = {"ptb": "Penn Treebank", "wikitext-2": "WikiText-2", "python-docs": "Python docs"}
@@ -87,5 +87,5 @@ def _reference(data: ReportData) -> pd.DataFrame:
 
 
 def _ends(data: ReportData) -> pd.DataFrame:
-    finished = data.runs.loc[data.runs["status"].eq(DONE), RUN]
+    finished = data.runs.loc[data.runs["status"].eq(Status.DONE), RUN]
     return summarise_ends(training_ends(data.epochs.merge(finished, on=RUN)))

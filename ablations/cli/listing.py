@@ -12,13 +12,12 @@ from ablations.execution.sizes import sizes
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import Selection
 from ablations.experiment.suite import load_suite, named_files
+from ablations.storage.status import Status
 from ablations.storage.store import Store
 from ablations.tuning.search import load_search
 from awd.corpus import DATASETS
 from awd.corpus.text import SPLITS, Text, encode
 from awd.device import resolve_device
-
-MISSING = "missing"
 
 
 def print_plan(
@@ -57,7 +56,7 @@ def print_plan(
         size, expected = taken[spec.run_id], estimates.get(spec.run_id)
         numbers = (size.parameters, size.tokens, size.most_epochs, size.tokens * size.most_epochs)
         hours = "-" if expected is None else _hours(expected.seconds)
-        status = statuses.get(spec.run_id, MISSING)
+        status = statuses.get(spec.run_id, Status.MISSING)
         table.add_row(spec.dataset, spec.variant, str(spec.seed), *(f"{n:,}" for n in numbers), hours, status)
     console.print(table)
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)

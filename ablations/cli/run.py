@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ablations.cli.console import say, stderr, stdout
+from ablations.storage.status import Status
 
 if TYPE_CHECKING:
     from ablations.analysis.data import ReportData
@@ -38,12 +39,12 @@ def run_and_report(
         raise typer.Exit(BY_SIGNAL[stopped])
     if reports is not None:
         data = collect_report(selection, results, reference, other_seeds=True)
-        if (data.runs["status"] == "done").any():  # another seed's, maybe
+        if (data.runs["status"] == Status.DONE).any():  # another seed's, maybe
             render(data, results, reports)
             show(data, results)
-    if statuses <= {"done"}:
+    if statuses <= {Status.DONE}:
         return
-    if stopped or statuses <= {"done", "paused"}:
+    if stopped or statuses <= {Status.DONE, Status.PAUSED}:
         stderr.print("paused: some runs are not done; the same command goes on", markup=False)
         raise typer.Exit(PAUSED)
     stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
@@ -66,7 +67,7 @@ def train(selection: Selection, options: RunOptions, results: Path) -> tuple[set
     recorded = open_store(results).statuses()
     # a run may have failed now and keep the result it had
     now = {summary.status for summary in outcome.summaries}
-    return now | {recorded.get(spec.run_id, "missing") for spec in plan}, outcome.stopped
+    return now | {recorded.get(spec.run_id, Status.MISSING) for spec in plan}, outcome.stopped
 
 
 def collect_report(

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bars
 from ablations.execution.worker import Summary
 from ablations.experiment.plan import RunSpec
 from ablations.storage.progress import Progress, ProgressFolder
+from ablations.storage.status import Status
 
 _POLL_SECONDS = 0.5
 _PLAIN_LINE_SECONDS = 60.0  # how often a log says where the running runs are
@@ -26,6 +27,11 @@ def clock(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def last_line(text: str | None) -> str:
+    """Where a trace says what went wrong; empty if nothing is known."""
+    return "".join((text or "").splitlines()[-1:])
 
 
 class Display:
@@ -75,10 +81,10 @@ class Display:
                 self.bars.remove_task(self.tasks.pop(spec.run_id))
             self.bars.advance(self.whole)
             count = f"[{len(self.finished)}/{len(self.specs)}]"
-        if summary.status == "done":
+        if summary.status == Status.DONE:
             outcome = f"valid {summary.valid_ppl:.2f}  test {summary.test_ppl:.2f}"
         else:
-            outcome = f"{summary.status}: {(summary.error or '').splitlines()[-1]}"
+            outcome = f"{summary.status}: {last_line(summary.error)}"
         by_another = ", by another caller" if summary.by_another else ""
         for warning in summary.warnings:
             self.say(f"{spec.title}: {warning}")

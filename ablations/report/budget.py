@@ -11,7 +11,7 @@ from ablations.analysis.data import ReportData
 from ablations.analysis.statistics import KEYS
 from ablations.experiment.paper import paper_config, paper_tokens
 from ablations.report.formats import count, number
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 from awd.config import Config, config_from_dict
 from awd.corpus import DATASETS
 from awd.messages import one_line
@@ -20,7 +20,7 @@ from awd.model import count_parameters
 
 def budget(data: ReportData, dataset: str) -> list[tuple[str, str]]:
     """What finished runs on a data set took, as names and texts in the order of reading; empty without any."""
-    runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["status"].eq(DONE)]
+    runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["status"].eq(Status.DONE)]
     if runs.empty:
         return []
     runs = runs.merge(_trained(data), on=[*KEYS, "seed"], how="left")

@@ -19,6 +19,7 @@ from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
 from ablations.report.claims import claim_lines
 from ablations.report.formats import DASH, NOT_ENDED, count, latex, markdown, mean_and_sd, number, percent
+from ablations.storage.status import UNFINISHED, Status
 from awd.messages import one_line
 
 Cell = Callable[[Any], str]
@@ -216,16 +217,14 @@ def _label(row: Any) -> str:
 
 
 def _finished(row: Any) -> str:
-    others = [
-        f"{getattr(row, name)} {name}" for name in ("failed", "diverged", "paused", "missing") if getattr(row, name)
-    ]
+    others = [f"{getattr(row, name)} {name}" for name in UNFINISHED if getattr(row, name)]
     return f"{row.n} ({', '.join(others)})" if others else str(row.n)
 
 
 def _perplexity(split: str) -> Cell:
     def text(row: Any) -> str:
         if row.n == 0 and (row.diverged or row.failed):
-            return "diverged" if row.diverged else "failed"
+            return Status.DIVERGED if row.diverged else Status.FAILED
         return mean_and_sd(getattr(row, f"{split}_mean"), getattr(row, f"{split}_sd"))
 
     return text
