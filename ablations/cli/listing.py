@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -17,37 +18,28 @@ from ablations.storage.store import Store
 from ablations.tuning.search import load_search
 from awd.corpus import DATASETS
 from awd.corpus.text import SPLITS, Text, encode
-from awd.device import resolve_device
+
+if TYPE_CHECKING:
+    from ablations.execution.runner import RunOptions
 
 
-def print_plan(
-    selection: Selection,
-    store: Store,
-    console: Console,
-    *,
-    force: bool,
-    retry_failed: bool,
-    jobs: int | None = None,
-    messages: Console | None = None,
-) -> None:
+def print_plan(selection: Selection, store: Store, options: RunOptions, console: Console, messages: Console) -> None:
     """The runs of a plan with their sizes, what of it would be trained, and the hours it would take on this machine.
 
     Args:
-        jobs: runs at a time; ``None`` is one for each core this process may use, or one on a GPU.
-        messages: where to show that steps are being timed; standard error by default.
+        messages: where to show that steps are being timed.
 
     Raises:
         CorpusError: a corpus that must be looked at is not at hand, or too short for a batch.
         InputError: a run does not fit into memory.
     """
     from ablations.execution.estimate import estimate
-    from ablations.execution.runner import RunOptions, remaining
+    from ablations.execution.runner import remaining
 
     plan = selection.plan(selection.corpora())
     statuses, taken = store.statuses(), sizes(plan, selection)
-    device = resolve_device(selection.device)
-    left = remaining(plan, store, force=force, retry_failed=retry_failed)
-    estimates = estimate(left, taken, device, messages or Console(stderr=True))
+    left = remaining(plan, store, force=options.force, retry_failed=options.retry_failed)
+    estimates = estimate(left, taken, options.device, messages)
     table = _table(_title(selection), "data set", "variant", "seed")
     for heading in ("parameters", "tokens\nan epoch", "epochs,\nat most", "tokens,\nat most", "hours,\nat most"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -61,7 +53,7 @@ def print_plan(
     console.print(table)
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
     seconds = [expected.seconds for expected in estimates.values()]
-    needed = f"at most {tokens:,} tokens{_needed_hours(seconds, jobs or RunOptions(None, device).at_once)}"
+    needed = f"at most {tokens:,} tokens{_needed_hours(seconds, options.at_once)}"
     line = f"{len(plan)} runs, {len(left)} to train: {needed}. Dry run: nothing was written."
     console.print(line, soft_wrap=True)
 

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ablations.cli.console import say, stderr, stdout
-from ablations.cli.options import (
-    DataDirOption,
-    EngineOption,
-    PrecisionOption,
-    ProfileOption,
-    SetOption,
-    SuiteOption,
-    make_selection,
-)
+from ablations.cli.options import ConfigurationOptions, DeviceOption, ProfileOption, how, what, where
 from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
 
 
+@dataclass(frozen=True)
+class TunedOptions(ConfigurationOptions):
+    """The same, at the scale at which one tunes."""
+
+    profile: ProfileOption = "small"
+
+
 def tune(
-    dataset: Annotated[str, typer.Option("--dataset", help="python-docs, ptb, wikitext-2, or a folder of your own.")],
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "small",
+    *,
+    chosen: TunedOptions,
+    dataset: Annotated[str, what("--dataset", help="python-docs, ptb, wikitext-2, or a folder of your own.")],
     search: Annotated[
-        str, typer.Option("--search", help="What may change, and where to begin: a name (see `list`) or a .yaml file.")
+        str, what("--search", help="What may change, and where to begin: a name (see `list`) or a .yaml file.")
     ] = "strengths",
-    trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="To have in the end. Default: the search's.")
-    ] = None,
-    time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Stop after, say, 90m; call again to go on.")
-    ] = None,
-    study: Annotated[
-        Path | None, typer.Option("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")
-    ] = None,
+    trials: Annotated[int | None, how("--trials", min=1, help="To have in the end. Default: the search's.")] = None,
+    time_limit: Annotated[str | None, how("--time-limit", help="Stop after, say, 90m; call again to go on.")] = None,
+    study: Annotated[Path | None, where("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--start-from", help="Another study's folder, whose best settings are tried first.")
+        Path | None, where("--start-from", help="Another study's folder, whose best settings are tried first.")
     ] = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Trials at a time. Default: as many as cores.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    data_dir: DataDirOption = None,
+    jobs: Annotated[int | None, how("--jobs", "-j", min=1, help="Trials at a time. Default: as many as cores.")] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Choose dropout strengths, penalties, rate, batch and window of the full model, on validation only.
 
@@ -63,24 +51,23 @@ def tune(
     """
     import joblib
 
+    from ablations.cli.durations import parse_duration
     from ablations.execution.backends.backend import WorkerDiedError
     from ablations.experiment.selection import dataset_name
-    from ablations.storage.invocation import parse_duration
     from ablations.tuning.search import load_search
     from ablations.tuning.tune import TuneOptions
     from ablations.tuning.tune import tune as run
     from awd.device import resolve_device
 
     the_search = load_search(search)
-    selection = make_selection(suite, profile, [dataset], None, None, settings, data_dir, engine, precision, device)
-    selection = selection.only_baseline().resolved()
+    selection = chosen.selection(device, datasets=[dataset]).only_baseline().resolved()
     (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
     options = TuneOptions(
         folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
         trials=trials or the_search.trials,
         jobs=jobs or joblib.cpu_count(),
         device=resolve_device(device),
-        data_dir=data_dir,
+        data_dir=chosen.data_dir,
         time_limit=None if time_limit is None else parse_duration(time_limit, "--time-limit"),
         start_from=start_from,
     )

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ablations.cli.listing import print_plan
 from ablations.execution.estimate import Estimate, estimate
+from ablations.execution.runner import RunOptions
 from ablations.execution.sizes import sizes
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection, select
@@ -161,9 +162,9 @@ main()
     assert "Traceback" not in done.stderr
 
 
-def printed(selection: Selection, store: Store, jobs: int | None) -> str:
+def printed(selection: Selection, store: Store, jobs: int) -> str:
     output = Console(file=io.StringIO(), width=200)
-    print_plan(selection, store, output, force=False, retry_failed=False, jobs=jobs, messages=QUIET)
+    print_plan(selection, store, RunOptions(jobs, "cpu"), output, QUIET)
     assert isinstance(output.file, io.StringIO)
     return output.file.getvalue()
 
