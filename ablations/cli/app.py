@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ablations.cli.console import say, stderr, stdout
+from ablations.cli.console import stderr, stdout, tell
 from ablations.cli.options import (
     REFERENCE,
     DataDirOption,
@@ -37,6 +37,7 @@ from ablations.cli.run import (
     show,
 )
 from ablations.cli.tune import tune
+from ablations.terminal import say
 from awd.errors import InputError
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import awd
 
-        stdout.print(awd.__version__, highlight=False)
+        say(stdout, awd.__version__)
         raise typer.Exit
 
 
@@ -251,7 +252,7 @@ def data(
     from awd.corpus import load_corpus
 
     for name in names:
-        print_corpus(load_corpus(name, data_dir=data_dir, on_message=say), stdout)
+        print_corpus(load_corpus(name, data_dir=data_dir, on_message=tell), stdout)
 
 
 def main() -> NoReturn:
@@ -265,6 +266,6 @@ def main() -> NoReturn:
     try:
         app(arguments)
     except InputError as error:
-        stderr.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"error: {error}")
         sys.exit(BAD_INPUT)
     sys.exit(DONE)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from ablations.analysis.collect import as_recorded
+from ablations.cli.listing import title
 from ablations.execution.standings import ENDED, Standing, standings, totals
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection
 from ablations.storage.status import Status
 from ablations.storage.store import Store, StoreError
+from ablations.terminal import Sheet, literal, say
+from awd.messages import one_line
 
 # what is shown first where room is short
 _ORDER = [Status.RUNNING, Status.FAILED, Status.DIVERGED, Status.DAMAGED, Status.PAUSED, Status.DONE, Status.MISSING]
 _WATCH_SECONDS = 2.0
+_MARGIN = 8  # lines of a terminal that are no run's
 
 
 def print_status(selection: Selection, store: Store, console: Console, *, watch: bool = False) -> bool:
-    """Show where the runs stand; returns whether all are done.
+    """Show how far the runs are; returns whether all are done.
 
     Args:
         watch: go on, until every run is done, failed or diverged: a table that renews itself in a terminal, elsewhere
@@ -33,12 +36,11 @@ def print_status(selection: Selection, store: Store, console: Console, *, watch:
     plan = _plan(selection, store)
     found = standings(plan, store)
     if not watch:
-        console.print(_table(found, selection))
-        console.print(totals(found))
+        console.print(_shown(found, selection))
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False, screen=False) as live:
             while True:
-                live.update(_table(found, selection, console.height - 8, totals(found)), refresh=True)
+                live.update(_shown(found, selection, console.height - _MARGIN), refresh=True)
                 if _over(found):
                     break
                 time.sleep(_WATCH_SECONDS)
@@ -56,12 +58,11 @@ def _print_changes(plan: Sequence[RunSpec], store: Store, console: Console) -> l
         for standing in found:
             run_id = standing.spec.run_id
             if now[run_id] != before.get(run_id, (Status.MISSING, None)):
-                numbers = " ".join(_numbers(standing))
-                line = f"{standing.spec.title}: {standing.status} {numbers} {standing.detail}"
-                console.print(" ".join(line.split()), markup=False, highlight=False, soft_wrap=True)
+                line = f"{standing.spec.title}: {standing.status} {' '.join(_numbers(standing))} {standing.detail}"
+                say(console, one_line(line))
         before = now
         if _over(found):
-            console.print(totals(found))
+            say(console, totals(found))
             return found
         time.sleep(_WATCH_SECONDS)
 
@@ -82,21 +83,30 @@ def _numbers(standing: Standing) -> list[str]:
     return ["" if number is None else f"{number:.2f}" for number in numbers]
 
 
-def _table(
-    found: Sequence[Standing], selection: Selection, rows: int | None = None, caption: str | None = None
-) -> Table:
-    settings = "".join(f" --set {assignment}" for assignment in selection.assignments)
-    title = f"suite {selection.suite.name}, profile {selection.profile.name}{settings}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
-    table.caption_justify = "left"
-    for heading in ("run", "data set", "variant", "seed", "status", "epochs", "valid", "test", "what"):
-        table.add_column(heading, overflow="fold")
-    shown = list(found)
-    if rows is not None and len(shown) > rows:
-        shown = sorted(shown, key=lambda standing: _ORDER.index(standing.status))[: max(1, rows)]
-    for standing in shown:
-        spec = standing.spec
-        epochs = "" if standing.epochs is None else f"{standing.epochs}/{spec.config.most_epochs}"
-        names = (spec.run_id[:8], spec.dataset, spec.variant, str(spec.seed))
-        table.add_row(*names, standing.status, epochs, *_numbers(standing), standing.detail)
-    return table
+def _shown(found: Sequence[Standing], selection: Selection, room: int | None = None) -> Group:
+    """A table for each data set, what is to be said of single runs, and the totals; in ``room`` lines, if given."""
+    chosen = list(found) if room is None else _most_telling(found, room)
+    parts: list[RenderableType] = []
+    for dataset, standings_there in itertools.groupby(chosen, key=lambda standing: standing.spec.dataset):
+        headings = ["run", "variant", "seed", "status", "epochs", "valid", "test"]
+        sheet = Sheet(f"{title(selection)}, {dataset}", headings, numbers=["seed", "epochs", "valid", "test"])
+        for standing in standings_there:
+            spec = standing.spec
+            epochs = "" if standing.epochs is None else f"{standing.epochs}/{spec.config.most_epochs}"
+            names = (spec.run_id[:8], spec.variant, str(spec.seed))
+            sheet.add(*names, standing.status, epochs, *_numbers(standing))
+        parts.append(sheet)
+    details = [f"{one.spec.run_id[:8]} {one.spec.variant}: {one.detail}" for one in chosen if one.detail]
+    left_out = [f"{len(found) - len(chosen)} more, for which there is no room"] if len(chosen) < len(found) else []
+    return Group(*parts, *map(literal, [*details, *left_out, totals(found)]))
+
+
+def _most_telling(found: Sequence[Standing], room: int) -> list[Standing]:
+    """As many runs as there is room for, those first that are under way or went wrong, in the order of the plan."""
+    chosen: list[int] = []
+    for place in sorted(range(len(found)), key=lambda place: _ORDER.index(found[place].status)):
+        room -= 2 if found[place].detail else 1
+        if room < 0 and chosen:
+            break
+        chosen.append(place)
+    return [found[place] for place in sorted(chosen)]

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ablations.cli.console import say, stderr, stdout
+from ablations.cli.console import stderr, stdout, tell
 from ablations.cli.options import ConfigurationOptions, DeviceOption, ProfileOption, how, what, where
 from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
+from ablations.terminal import say
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def tune(
 
     the_search = load_search(search)
     selection = chosen.selection(device, datasets=[dataset]).only_baseline().resolved()
-    (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
+    (spec,) = selection.plan(selection.loaded_corpora(tell), [the_search.training_seed])
     options = TuneOptions(
         folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
         trials=trials or the_search.trials,
@@ -74,7 +75,7 @@ def tune(
     try:
         stopped = run(spec, the_search, options, stderr)
     except WorkerDiedError as error:
-        stderr.print(f"error: a worker died ({error}); the same command goes on", markup=False)
+        tell(f"error: a worker died ({error}); the same command goes on")
         raise typer.Exit(SOME_FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -89,7 +90,6 @@ def _show(folder: Path) -> bool:
     path = folder / BEST
     found = path.is_file()
     if found:
-        stdout.print(path.read_text(encoding="utf-8"), markup=False, highlight=False, end="", soft_wrap=True)
-    every = f"every trial: {folder}" if found else f"no trial has finished; what was tried: {folder}"
-    stderr.print(every, markup=False, highlight=False)
+        say(stdout, path.read_text(encoding="utf-8").rstrip())
+    tell(f"every trial: {folder}" if found else f"no trial has finished; what was tried: {folder}")
     return found

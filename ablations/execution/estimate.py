@@ -14,10 +14,10 @@ from statistics import fmean
 import psutil
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ablations.execution.sizes import Size
 from ablations.experiment.plan import RunSpec
+from ablations.terminal import bars, text_column
 from awd.config import Config, ModelConfig, TrainingConfig, WindowConfig
 from awd.corpus.batching import batch_key, count_rows, predicted_tokens
 from awd.corpus.text import SPLITS, Encoded
@@ -109,15 +109,12 @@ def estimate(specs: Sequence[RunSpec], sizes: Mapping[str, Size], device: str, c
     for spec in specs:
         first.setdefault(costs[spec.run_id], spec)
     paces: dict[_Cost, _Pace] = {}
-    columns = (TextColumn("timing steps"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
-    description = TextColumn("{task.description}", markup=False)
-    bars = Progress(*columns, description, console=console, transient=True, disable=not console.is_terminal)
-    with _as_in_a_worker(device), bars:
-        task = bars.add_task("", total=len(first))
+    with _as_in_a_worker(device), bars(console, text_column("detail"), transient=True) as bar:
+        task = bar.add_task("timing steps", total=len(first), detail="")
         for cost, spec in first.items():
-            bars.update(task, description=f"{spec.dataset} {spec.variant}")
+            bar.update(task, detail=f"{spec.dataset} {spec.variant}")
             paces[cost] = _fitting_pace(spec, cost, sizes[spec.run_id], device)
-            bars.advance(task)
+            bar.advance(task)
     return {spec.run_id: _scaled(spec, sizes[spec.run_id], paces[costs[spec.run_id]]) for spec in specs}
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from ablations.storage.progress import ProgressFolder
 from ablations.storage.provenance import collect_provenance
 from ablations.storage.status import Status
 from ablations.storage.store import Store
+from ablations.terminal import say
 from awd.checkpoint import Checkpoints, Interval
 
 _LOOK_SECONDS = 1.0  # between looks whether another caller is done with a run
@@ -117,7 +119,7 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: RunOptions, console
     if not specs:
         return SweepOutcome([], None)
     backend = make_backend(options.backend, options.at_once, options.scheduler, options.gpus_per_run)
-    invocation = Invocation(store.root, lambda line: console.print(line, markup=False, highlight=False))
+    invocation = Invocation(store.root, partial(say, console))
     jobs, contradicted = _audited_jobs(specs, store, options, backend, invocation, console)
     by_id = {job.spec.run_id: job for job in [*jobs, *contradicted]}
     summaries: list[Summary] = []

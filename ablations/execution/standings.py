@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ablations.execution.display import clock, last_line
+from ablations.execution.display import last_line
 from ablations.execution.worker import checkpoint_folder
 from ablations.experiment.plan import RunSpec
 from ablations.storage.leases import Leases
 from ablations.storage.progress import Progress, ProgressFolder
 from ablations.storage.status import Status
 from ablations.storage.store import Store, StoreError
+from ablations.terminal import clock
 
 ENDED = (Status.DONE, Status.FAILED, Status.DIVERGED, Status.DAMAGED)
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from ablations.analysis.data import ReportData
@@ -20,6 +18,7 @@ from ablations.report.captions import caption, failures, paused, short_caption, 
 from ablations.report.claims import claim_lines
 from ablations.report.formats import DASH, NOT_ENDED, count, latex, markdown, mean_and_sd, number, percent
 from ablations.storage.status import UNFINISHED, Status
+from ablations.terminal import Sheet, literal
 from awd.messages import one_line
 
 Cell = Callable[[Any], str]
@@ -155,14 +154,14 @@ def latex_text(data: ReportData) -> str:
 def terminal_table(data: ReportData) -> Group:
     """A table and its short caption for each data set, narrow enough for a terminal."""
     frame = comparison_frame(data)
-    parts: list[Table | Text] = []
+    parts: list[Sheet | Text] = []
     for dataset in dict.fromkeys(frame["dataset"]):
         parts.append(_terminal_table(data, frame[frame["dataset"].eq(dataset)], dataset))
         parts += [Text(sentence) for sentence in short_caption(data, frame, dataset)] + [Text()]
     return Group(*parts, *map(Text, stale(data)[:1]))
 
 
-def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Table:
+def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Sheet:
     columns: dict[str, Cell] = {
         "variant": _label,
         "runs": lambda row: f"{row.n}/{row.planned}",
@@ -176,22 +175,12 @@ def _terminal_table(data: ReportData, rows: pd.DataFrame, dataset: str) -> Table
     if rows["reference_valid"].notna().any():
         columns["reference\nvalid"] = _one("reference_valid", number)
     columns["params"] = _one("parameters", count)
-    table = Table(
-        title=Text(dataset_title(dataset)),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for name in columns:
-        is_label = name == "variant"
-        table.add_column(
-            name, justify="left" if is_label else "right", no_wrap=not is_label, min_width=16 if is_label else None
-        )
+    names = list(columns)
+    sheet = Sheet(dataset_title(dataset), names, text=names[:1], numbers=names[1:])
     for row in _cells(rows, columns).itertuples(index=False):
         cells = [cell.replace(" ± ", "±") for cell in row]  # eighty columns are all there is
-        table.add_row(*(Text(cell, style="dim" if cell == DASH else "") for cell in cells))
-    return table
+        sheet.add(*(literal(cell, "dim" if cell == DASH else "") for cell in cells))
+    return sheet
 
 
 def _cells(rows: pd.DataFrame, columns: dict[str, Cell]) -> pd.DataFrame:

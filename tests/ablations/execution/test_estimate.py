@@ -179,7 +179,7 @@ def test_a_plan_says_how_many_hours(few_epochs: Selection, tmp_path: Path) -> No
     assert found, text
     alone, together = map(float, found.groups())
     assert together == pytest.approx(alone / 2, rel=0.1)
-    columns = [line.split()[-2] for line in text.splitlines() if line.strip().startswith("python-docs")]
+    columns = [line.split()[-2] for line in text.splitlines() if line.startswith("full ")]
     assert sum(map(float, columns)) == pytest.approx(alone, rel=0.1)
     assert "at a time" not in printed(few_epochs, Store(tmp_path), jobs=1)
 
@@ -205,7 +205,8 @@ def test_what_is_done_costs_nothing_and_nothing_is_written(cli: CommandLine, pro
     done = cli(*arguments, "--dry-run", **places)
     assert done.returncode == 0, done.stderr
     assert "2 runs, 1 to train" in done.stdout
-    hours = {line.split()[1]: line.split()[-2] for line in done.stdout.splitlines() if "own-text " in line}
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("full ", "no-ar-tar "))]
+    hours = {row[0]: row[-2] for row in rows}
     assert hours["full"] == "-"
     assert hours["no-ar-tar"] != "-"
     again = cli(*arguments[:1], "full", *arguments[2:], "--dry-run", **places)
