@@ -18,7 +18,7 @@ from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import parse_seeds
 from ablations.experiment.suite import load_suite
-from ablations.storage.store import DIVERGED, DONE
+from ablations.storage.status import Status
 from awd.corpus import load_corpus
 from awd.errors import DivergedError, InputError
 from awd.files import whole_file, write_text
@@ -72,7 +72,7 @@ def equal(
         rows[row["run_id"]] = row
         with whole_file(path) as temporary:
             pd.DataFrame(list(rows.values())).to_parquet(temporary, index=False)
-        outcome = f"valid {row['valid_ppl']:.2f}" if row["status"] == DONE else row["status"]
+        outcome = f"valid {row['valid_ppl']:.2f}" if row["status"] == Status.DONE else row["status"]
         say(f"[{number}/{len(left)}] {title(row)}: {outcome}, {row['seconds']:.0f} s")
     by_variant = sorted(specs, key=lambda spec: VARIANTS.index(spec.variant))
     page = render(pd.DataFrame([rows[spec.run_id] for spec in by_variant]))
@@ -149,10 +149,10 @@ def train(spec: RunSpec) -> dict[str, Any]:
     row |= {"config": spec.config_json, "corpus_sha256": spec.corpus_sha256}
     try:
         result = trainer.run()
-        row |= {"status": DONE, "valid_ppl": result.valid_ppl, "test_ppl": result.test_ppl}
+        row |= {"status": Status.DONE, "valid_ppl": result.valid_ppl, "test_ppl": result.test_ppl}
         row["averaging_started"] = result.averaging_started
     except DivergedError:
-        row |= {"status": DIVERGED, "valid_ppl": None, "test_ppl": None, "averaging_started": None}
+        row |= {"status": Status.DIVERGED, "valid_ppl": None, "test_ppl": None, "averaging_started": None}
     return {**row, "epochs": len(trainer.epochs), "seconds": time.perf_counter() - started}
 
 
@@ -177,7 +177,7 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
     """
     # to the statistics each variant is a data set, in which programs are the variants
     renamed = runs.assign(dataset=runs["variant"], variant=runs["engine"] + " " + runs["precision"])
-    done = renamed[renamed["status"].eq(DONE)]
+    done = renamed[renamed["status"].eq(Status.DONE)]
     reached = done.groupby(["dataset", "variant"], sort=False)["valid_ppl"].agg(
         n="size", valid_mean="mean", valid_sd="std"
     )

@@ -17,6 +17,8 @@ FLOORS = [
     "cli -> tuning -> execution -> audit -> experiment -> awd",
     "cli -> report -> analysis -> storage -> experiment -> awd",
     "execution -> storage",
+    "audit -> terminal",
+    "report -> terminal",
 ]
 
 

@@ -12,7 +12,8 @@ from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import T
 from ablations.experiment.plan import Corpus, RunSpec
 from ablations.experiment.selection import AUTO, Selection, dataset_name
-from ablations.storage.store import DONE, Store
+from ablations.storage.status import Status
+from ablations.storage.store import Store
 from awd.corpus import DATASETS, corpus_identity
 from awd.errors import CorpusError
 from awd.messages import one_line
@@ -155,7 +156,7 @@ def _reference(selection: Selection, reference: Store) -> tuple[pd.DataFrame | N
     same = [one for one in corpora if one.source in DATASETS or one.sha256 == corpus_identity(one.source)]
     plan = _plan(as_recorded(selection, recorded), same, recorded, other_seeds=True)
     runs = join_runs(plan, recorded)
-    if not (runs["status"] == DONE).any():
+    if not (runs["status"] == Status.DONE).any():
         return None, []
     return runs, [note.replace("The runs are", "The reference runs are") for note in notes]
 

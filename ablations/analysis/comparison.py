@@ -24,7 +24,7 @@ from ablations.analysis.verdicts import judge
 from ablations.experiment.hypotheses import Claims
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Published, Suite
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 from awd.corpus import DATASETS, corpus_identity
 from awd.errors import CorpusError, InputError
 from awd.messages import one_line
@@ -209,7 +209,7 @@ def require_finished(data: Comparison, results: Path | None = None) -> None:
         InputError: no run of the selection is finished; the message counts what there is and says how to train some.
     """
     status = data.runs["status"]
-    if status.eq(DONE).any():
+    if status.eq(Status.DONE).any():
         return
     settings = "".join(f" --set {setting}" for setting in data.settings)
     counts = status.fillna("not run").value_counts(sort=False)
@@ -261,5 +261,5 @@ def _reference(data: Comparison) -> pd.DataFrame:
 
 
 def _ends(data: Comparison) -> pd.DataFrame:
-    finished = data.runs.loc[data.runs["status"].eq(DONE), RUN]
+    finished = data.runs.loc[data.runs["status"].eq(Status.DONE), RUN]
     return summarise_ends(training_ends(data.epochs.merge(finished, on=RUN)))

@@ -20,7 +20,8 @@ from ablations.experiment.paper import paper_datasets, paper_tokens
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.selection import Selection, dataset_name
 from ablations.experiment.suite import Published, Suite, named_files
-from ablations.storage.store import DONE, Store
+from ablations.storage.status import Status
+from ablations.storage.store import Store
 from awd.errors import ConfigError, InputError
 from awd.messages import one_line, unknown
 
@@ -186,7 +187,7 @@ def _rung(data: Comparison | None, profile: Profile, dataset: str) -> tuple[dict
     nothing = "no finished run"
     if data is None:
         return None, nothing
-    done = data.runs[data.runs["status"].eq(DONE)]
+    done = data.runs[data.runs["status"].eq(Status.DONE)]
     # a profile for another text, such as the demo's, stands in for all of the paper's
     others = [dataset_name(source) for source in profile.datasets if source not in paper_datasets()]
     found = [name for name in (dataset, *others) if name in set(done["dataset"])]

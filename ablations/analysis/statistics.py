@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
+from ablations.storage.status import UNFINISHED, Status
 
 SPLITS = ("valid", "test")
 CONFIDENCE = 0.95
@@ -35,20 +35,15 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         valid_sd, test_mean, test_sd`` of perplexity (sd with n - 1; missing where there is nothing to take it of);
         ``parameters``.
     """
-    runs = runs.assign(
-        **{status: runs["status"].eq(status) for status in (DONE, FAILED, DIVERGED, PAUSED)},
-        missing=runs["status"].isna(),
-    )
+    status = runs["status"].fillna(Status.MISSING)
+    runs = runs.assign(**{name: status.eq(name) for name in (Status.DONE, *UNFINISHED)})
     groups = runs.groupby(KEYS, sort=False)
     counts = groups.agg(
         planned=("seed", "size"),
-        n=(DONE, "sum"),
-        failed=(FAILED, "sum"),
-        diverged=(DIVERGED, "sum"),
-        paused=(PAUSED, "sum"),
-        missing=("missing", "sum"),
+        n=(Status.DONE, "sum"),
+        **{name: (name, "sum") for name in UNFINISHED},
     )
-    done = runs[runs[DONE]].groupby(KEYS, sort=False)
+    done = runs[runs[Status.DONE]].groupby(KEYS, sort=False)
     reached = done.agg(
         valid_mean=("valid_ppl", "mean"),
         valid_sd=("valid_ppl", "std"),
@@ -73,7 +68,7 @@ def seed_differences(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
         log-perplexities themselves, ``_log`` and ``_log_of_baseline``.
     """
     columns = [f"{split}_ppl" for split in SPLITS]
-    done = runs.loc[runs["status"].eq(DONE), [*KEYS, "seed", *columns]]
+    done = runs.loc[runs["status"].eq(Status.DONE), [*KEYS, "seed", *columns]]
     is_baseline = done["variant"].eq(baseline)
     of_baseline = done[is_baseline].drop(columns="variant")
     pairs = done[~is_baseline].merge(of_baseline, on=["dataset", "seed"], suffixes=("", "_of_baseline"))

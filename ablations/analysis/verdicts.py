@@ -18,7 +18,7 @@ from scipy import stats
 from ablations.analysis.statistics import CONFIDENCE, SPLITS, mean_interval, seeds_needed
 from ablations.experiment.hypotheses import Claim, Claims, Inequality
 from ablations.experiment.suite import Suite
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
@@ -38,7 +38,7 @@ def judge(claims: Claims, runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
         log-perplexity, ``difference, low, high``; ``seeds_needed`` for a verdict if mean and spread stay as they are,
         missing where there is one, no number would do or nothing is known of the spread.
     """
-    finished = dict(iter(runs[runs["status"].eq(DONE)].groupby("dataset")))
+    finished = dict(iter(runs[runs["status"].eq(Status.DONE)].groupby("dataset")))
     found = []
     for dataset in dict.fromkeys(runs["dataset"]):
         for split in SPLITS:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ablations.audit.audit import SKIPPED, AuditOutcome, audit
 from ablations.experiment.plan import RunSpec
+from ablations.terminal import bars, say
 from awd.corpus import load_corpus
 from awd.corpus.text import Text, encode
 from awd.engine import make_engine
@@ -30,8 +30,7 @@ def audit_specs(specs: Iterable[RunSpec], data_dir: Path | None, console: Consol
     distinct = {key(spec): spec for spec in specs}
     texts: dict[str, Text] = {}
     outcomes: dict[Key, AuditOutcome] = {}
-    columns = (TextColumn("audit"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bars(console, transient=True) as bar:
         task = bar.add_task("audit", total=len(distinct))
         for name, spec in distinct.items():
             outcomes[name] = _audited(spec, data_dir, texts)
@@ -58,12 +57,8 @@ def audit_before_training(specs: Sequence[RunSpec], data_dir: Path | None, conso
     failed = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
     for spec in {key(spec): spec for spec in specs if key(spec) in failed}.values():
         for line in failed[key(spec)].contradictions:
-            _say(console, f"audit: {spec.dataset} {spec.variant}: {line}")
+            say(console, f"audit: {spec.dataset} {spec.variant}: {line}")
     verdict = f"{len(failed)} not trained" if failed else "every mechanism acts as configured"
     count = f"{len(outcomes)} configuration{'s' if len(outcomes) != 1 else ''}"
-    _say(console, f"audit: {count}, {verdict} ({time.perf_counter() - started:.0f} s)")
+    say(console, f"audit: {count}, {verdict} ({time.perf_counter() - started:.0f} s)")
     return outcomes
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

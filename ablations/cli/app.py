@@ -1,33 +1,28 @@
-"""The command line, a function a command. Heavy imports wait for who needs them."""
+"""The command line, one function per command. A heavy import waits for the command that needs it."""
 
 from __future__ import annotations
 
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from ablations.cli.console import say, stderr, stdout
+from ablations.cli.console import stderr, stdout, tell
 from ablations.cli.options import (
+    REFERENCE,
     DataDirOption,
-    DatasetOption,
-    EngineOption,
     IntervalOption,
-    PaperDatasetOption,
-    PrecisionOption,
-    ProfileOption,
-    ProfilesOption,
     ReferenceOption,
     ReportsOption,
     ResultsOption,
-    SeedsOption,
-    SetOption,
+    SelectionOptions,
     SuiteOption,
-    VariantsOption,
-    make_options,
-    make_selection,
+    TrainingOptions,
+    VariantOptions,
+    command,
+    what,
 )
 from ablations.cli.run import (
     BAD_INPUT,
@@ -43,10 +38,8 @@ from ablations.cli.run import (
     show,
 )
 from ablations.cli.tune import tune
+from ablations.terminal import say
 from awd.errors import InputError
-
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-
 
 app = typer.Typer(
     add_completion=False,
@@ -63,7 +56,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import awd
 
-        stdout.print(awd.__version__, highlight=False)
+        say(stdout, awd.__version__)
         raise typer.Exit
 
 
@@ -87,61 +80,15 @@ def _root(
     """
 
 
-@app.command()
+@command(app)
 def run(
-    every: Annotated[bool, typer.Option("--all", help="Every variant of the suite.")] = False,
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "demo",
-    dataset: DatasetOption = None,
-    variants: VariantsOption = None,
-    seeds: SeedsOption = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, help="Runs at a time. Default: as many as cores, each on one; 1 on a GPU."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    gpus: Annotated[
-        str | None, typer.Option("--gpus", help="Deal the runs out over these GPUs, for example 0,1; each sees one.")
-    ] = None,
-    backend: Annotated[
-        Literal["loky", "sequential", "dask"],
-        typer.Option("--backend", help="Processes of this machine, this process itself, or a Dask cluster."),
-    ] = "loky",
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Of --backend dask: tcp://host:8786, or a scheduler file.")
-    ] = None,
-    gpus_per_run: Annotated[
-        int, typer.Option("--gpus-per-run", min=0, help="Of --backend dask: the resource GPU that a run asks for.")
-    ] = 0,
-    checkpoint_every: Annotated[
-        str,
-        typer.Option(
-            "--checkpoint-every", help="How often runs are saved: 5 (epochs), 10m, or auto: within 1% of the time."
-        ),
-    ] = "auto",
-    time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Save the runs and stop after, say, 25m; call again to go on.")
-    ] = None,
-    max_restarts: Annotated[
-        int, typer.Option("--max-restarts", min=0, help="Of a run whose worker died; the last one is tried alone.")
-    ] = 3,
-    keep_weights: Annotated[
-        Literal["best", "none"],
-        typer.Option("--keep-weights", help="Of finished runs, for AWDLSTM.from_pretrained(results/weights/RUN)."),
-    ] = "best",
-    results: ResultsOption = Path("results"),
+    *,
+    every: Annotated[bool, what("--all", help="Every variant of the suite.")] = False,
+    chosen: SelectionOptions,
+    training: TrainingOptions,
     reports: ReportsOption = Path("reports"),
     reference: ReferenceOption = REFERENCE,
-    data_dir: DataDirOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; train and write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Train again what is done.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train again what failed or diverged.")] = False,
-    no_audit: Annotated[
-        bool, typer.Option("--no-audit", help="Train without measuring first what acts (see `audit`).")
-    ] = False,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Store the results only, as one of several callers may.")
     ] = False,
@@ -159,43 +106,22 @@ def run(
     * `run --variants full,no-weight-drop --set regularization.weight_dropout=0.2`
     * `run --all --profile paper --dataset ptb --dry-run` — what it would take
     """
-    if every == (variants is not None):
+    if every == (chosen.variants is not None):
         raise InputError("say what to run: either --all, or --variants with names from `list`")
-    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision, device)
-    options = make_options(
-        selection=selection.resolved(),
-        jobs=jobs,
-        gpus=gpus,
-        force=force,
-        retry_failed=retry_failed,
-        audit=not no_audit,
-        backend=backend,
-        scheduler=scheduler,
-        gpus_per_run=gpus_per_run,
-        max_restarts=max_restarts,
-        checkpoint_every=checkpoint_every,
-        time_limit=time_limit,
-        keep_weights=keep_weights == "best",
-    )
+    selection = chosen.selection(training.device)
+    options = training.run_options(selection.data_dir)
     if dry_run:
         from ablations.cli.listing import print_plan
 
-        store, at_once = open_store(results), options.at_once
-        print_plan(selection, store, stdout, force=force, retry_failed=retry_failed, jobs=at_once, messages=stderr)
+        print_plan(selection, open_store(chosen.results), options, stdout, stderr)
         return
-    run_and_report(selection.resolved(), options, results, None if no_report else reports, reference)
+    run_and_report(selection.resolved(), options, chosen.results, None if no_report else reports, reference)
 
 
-@app.command()
+@command(app)
 def audit(
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "demo",
-    dataset: DatasetOption = None,
-    variants: VariantsOption = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    data_dir: DataDirOption = None,
+    *,
+    chosen: VariantOptions,
 ) -> None:
     """Measure what acts in each variant, beside what its configuration says. Exit code 1 if they differ.
 
@@ -207,66 +133,59 @@ def audit(
     """
     from ablations.cli.audit import audit_selection
 
-    selection = make_selection(suite, profile, dataset, variants, None, settings, data_dir, engine, precision, "cpu")
-    if not audit_selection(selection):
+    if not audit_selection(chosen.selection("cpu")):
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command()
+@command(app)
 def report(
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "demo",
-    dataset: DatasetOption = None,
-    variants: VariantsOption = None,
-    seeds: SeedsOption = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    results: ResultsOption = Path("results"),
+    *,
+    chosen: SelectionOptions,
     reports: ReportsOption = Path("reports"),
     reference: ReferenceOption = REFERENCE,
     interval: IntervalOption = "t",
-    data_dir: DataDirOption = None,
 ) -> None:
     """Regenerate tables, figures and the page from the results; trains nothing.
 
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
-    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    store = read_results(results)
-    data = collect_report(selection, store, reference, other_seeds=seeds is None, interval=interval)
+    other_seeds, store = chosen.seeds is None, read_results(chosen.results)
+    data = collect_report(chosen.selection(), store, reference, other_seeds=other_seeds, interval=interval)
     render(data, store, reports)
 
 
-@app.command()
+@command(app)
 def compare(
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "demo",
-    dataset: DatasetOption = None,
-    variants: VariantsOption = None,
-    seeds: SeedsOption = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    results: ResultsOption = Path("results"),
+    *,
+    chosen: SelectionOptions,
     reference: ReferenceOption = REFERENCE,
     interval: IntervalOption = "t",
-    data_dir: DataDirOption = None,
 ) -> None:
     """Print the table beside the paper's numbers and the published reference runs.
 
     **Example**: `compare --results results/reference` shows the published runs.
     """
-    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
-    store = read_results(results)
-    show(collect_report(selection, store, reference, other_seeds=seeds is None, interval=interval), results)
+    other_seeds, store = chosen.seeds is None, read_results(chosen.results)
+    data = collect_report(chosen.selection(), store, reference, other_seeds=other_seeds, interval=interval)
+    show(data, chosen.results)
 
 
-@app.command()
+@command(app)
 def ladder(
-    profiles: ProfilesOption = None,
+    *,
+    profiles: Annotated[
+        str | None,
+        what(
+            "--profiles",
+            help="Rungs, for example demo,small: names (see `list`) or .yaml files. Default: every scaled-down one "
+            "that has finished runs, without smoke.",
+        ),
+    ] = None,
     suite: SuiteOption = "table5",
-    dataset: PaperDatasetOption = None,
+    dataset: Annotated[
+        list[str] | None,
+        what("--dataset", help="Of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
+    ] = None,
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
     interval: IntervalOption = "t",
@@ -287,10 +206,10 @@ def ladder(
     draw_ladder(profiles, suite, dataset, results, reports, interval, data_dir)
 
 
-app.command()(tune)
+command(app)(tune)
 
 
-@app.command("list")
+@command(app, "list")
 def list_() -> None:
     """List suites with their variants, profiles and data sets."""
     from ablations.cli.listing import print_choices
@@ -298,18 +217,10 @@ def list_() -> None:
     print_choices(stdout)
 
 
-@app.command()
+@command(app)
 def status(
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "demo",
-    dataset: DatasetOption = None,
-    variants: VariantsOption = None,
-    seeds: SeedsOption = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    results: ResultsOption = Path("results"),
-    data_dir: DataDirOption = None,
+    *,
+    chosen: SelectionOptions,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until every run is done, failed or diverged; Ctrl-C ends it.")
     ] = False,
@@ -320,17 +231,17 @@ def status(
     """
     from ablations.cli.status import print_status
 
-    selection = make_selection(suite, profile, dataset, variants, seeds, settings, data_dir, engine, precision)
     try:
-        all_done = print_status(selection, open_store(results), stdout, watch=watch)
+        all_done = print_status(chosen.selection(), open_store(chosen.results), stdout, watch=watch)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not all_done:
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command()
+@command(app)
 def data(
+    *,
     names: Annotated[list[str], typer.Argument(help="python-docs, ptb, wikitext-2, or a folder.")],
     data_dir: DataDirOption = None,
 ) -> None:
@@ -342,7 +253,7 @@ def data(
     from awd.corpus import load_corpus
 
     for name in names:
-        print_corpus(load_corpus(name, data_dir=data_dir, on_message=say), stdout)
+        print_corpus(load_corpus(name, data_dir=data_dir, on_message=tell), stdout)
 
 
 def main() -> NoReturn:
@@ -356,6 +267,6 @@ def main() -> NoReturn:
     try:
         app(arguments)
     except InputError as error:
-        stderr.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"error: {error}")
         sys.exit(BAD_INPUT)
     sys.exit(DONE)

@@ -6,7 +6,7 @@ import itertools
 
 from ablations.audit.sweep import audit_specs, key
 from ablations.cli.audit_table import print_audits
-from ablations.cli.console import say, stderr, stdout
+from ablations.cli.console import stderr, stdout, tell
 from ablations.experiment.selection import Selection
 
 
@@ -16,7 +16,7 @@ def audit_selection(selection: Selection) -> bool:
     Raises:
         CorpusError: a corpus is not at hand, or too short for a configuration.
     """
-    plan = selection.plan(selection.loaded_corpora(say), seeds=[0])
+    plan = selection.plan(selection.loaded_corpora(tell), seeds=[0])
     outcomes = audit_specs(plan, selection.data_dir, stderr)
     for name, specs in itertools.groupby(plan, key=lambda spec: spec.dataset):
         title = f"suite {selection.suite.name}, profile {selection.profile.name}, {name}"

@@ -3,71 +3,65 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ablations.audit.audit import AuditOutcome
 from ablations.audit.cell import Cell
+from ablations.terminal import Sheet, literal, say
 
-_ACROSS = 9  # configurations in a table 100 columns wide
+Audits = Sequence[tuple[str, AuditOutcome]]
 
 
-def print_audits(title: str, audits: Sequence[tuple[str, AuditOutcome]], console: Console) -> None:
+def print_audits(title: str, audits: Audits, console: Console) -> None:
     """Print the audits of named configurations, one in detail or several side by side, and every contradiction."""
     measured = [(name, outcome) for name, outcome in audits if outcome.cells]
     if len(audits) == 1:
         for name, outcome in measured:
             console.print(_details(f"{title}: {name}", outcome.cells))
     else:
-        for start in range(0, len(measured), _ACROSS):
-            console.print(_side_by_side(title, measured[start : start + _ACROSS]))
+        _print_side_by_side(title, measured, console)
     for name, outcome in audits:
         for line in outcome.contradictions:
-            console.print(Text(f"{name}: {line}", style="red"), soft_wrap=True)
+            console.print(literal(f"{name}: {line}", "red"), soft_wrap=True)
     failed = sum(not outcome.ok for _, outcome in audits)
     verdict = f"{failed} not as configured" if failed else "every mechanism acts as configured"
-    console.print(f"{len(audits)} configuration{'s' if len(audits) > 1 else ''} audited: {verdict}", highlight=False)
+    say(console, f"{len(audits)} configuration{'s' if len(audits) > 1 else ''} audited: {verdict}")
 
 
-def _side_by_side(title: str, audits: Sequence[tuple[str, AuditOutcome]]) -> Table:
-    table = _table(title)
-    table.add_column("measured\nexpected", no_wrap=True)
-    for name, _ in audits:
-        table.add_column(name.replace("-", "-\n"), overflow="fold")
+def _print_side_by_side(title: str, audits: Audits, console: Console) -> None:
+    """One table, or as many as are needed for each to fit."""
+    while audits:
+        fitting = (
+            count for count in range(len(audits), 1, -1) if _side_by_side("", audits[:count]).fits(console.width)
+        )
+        count = next(fitting, 1)
+        console.print(_side_by_side(title, audits[:count]))
+        audits = audits[count:]
+
+
+def _side_by_side(title: str, audits: Audits) -> Sheet:
+    sheet = Sheet(title, ["measured\nexpected", *(name for name, _ in audits)])
     for row in itertools.zip_longest(*(outcome.cells for _, outcome in audits)):
-        table.add_row(row[0].mechanism, *(_cell(cell) for cell in row))
-    return table
+        sheet.add(row[0].mechanism, *map(_cell, row))
+    return sheet
 
 
 def _cell(cell: Cell) -> Text:
-    if cell.ok:
-        return Text.assemble(cell.measured, "\n", (cell.expected, "dim"))
-    return Text.assemble((f"✗ {cell.measured}", "bold red"), "\n", (cell.expected, "dim"))
+    return Text("\n").join([_measured(cell.measured, cell.ok), Text(cell.expected, "dim")])
 
 
-def _details(title: str, cells: Sequence[Cell]) -> Table:
-    table = _table(title)
-    for heading in ("mechanism", "what", "measured", "expected"):
-        table.add_column(heading, overflow="fold")
+def _details(title: str, cells: Sequence[Cell]) -> Sheet:
+    headings = ["mechanism", "what", "measured", "expected"]
+    sheet = Sheet(title, headings, text=headings[1:])
     for cell in cells:
-        for number, line in enumerate(_lines(cell)):
-            table.add_row("" if number else cell.mechanism, *line)
-    return table
+        for number, finding in enumerate(cell.findings):
+            measured = _measured(finding.measured, finding.ok)
+            sheet.add("" if number else cell.mechanism, finding.what, measured, finding.expected)
+    return sheet
 
 
-def _lines(cell: Cell) -> Iterator[tuple[str, str | Text, str]]:
-    for finding in cell.findings:
-        measured: str | Text = finding.measured
-        if not finding.ok:
-            measured = Text(f"✗ {finding.measured}", style="bold red")
-        yield finding.what, measured, finding.expected
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0), show_lines=False
-    )
+def _measured(text: str, ok: bool) -> Text:
+    return Text(text) if ok else Text(f"✗ {text}", "bold red")

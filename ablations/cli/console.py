@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TextIO
 
 from rich.console import Console
 
-# a file or a pipe has no width of its own: tables are then never cut
-_WIDE = 200
-stdout = Console(width=None if sys.stdout.isatty() else _WIDE)
-stderr = Console(width=None if sys.stderr.isatty() else _WIDE, stderr=True)
+from ablations.terminal import say
+
+_WIDE, _WIDEST = 200, 10_000
 
 
-def say(message: str) -> None:
-    """A line for the user, as it is."""
-    stderr.print(message, markup=False, highlight=False)
+def _width(stream: TextIO | None) -> int | None:
+    """Of a file or a pipe, which has none of its own: as ``COLUMNS`` asks for, or wide. ``None`` is the terminal's."""
+    if stream is not None and stream.isatty():
+        return None
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) if asked.isdecimal() and 0 < int(asked) < _WIDEST else _WIDE
+
+
+stdout = Console(width=_width(sys.stdout))
+stderr = Console(width=_width(sys.stderr), stderr=True)
+
+
+def tell(message: str) -> None:
+    """A line for the user, beside the results."""
+    say(stderr, message)

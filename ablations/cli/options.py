@@ -1,9 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, each written down once, and what they come to."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -13,111 +17,204 @@ if TYPE_CHECKING:
     from ablations.execution.runner import RunOptions
     from ablations.experiment.selection import Selection
 
-SuiteOption = Annotated[str, typer.Option("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
-ProfileOption = Annotated[str, typer.Option("--profile", help="At which scale: a name (see `list`) or a .yaml file.")]
-DatasetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        help="python-docs, ptb, wikitext-2, or a folder with train, valid and test files. Repeatable. "
-        "Default: the profile's.",
-    ),
-]
-VariantsOption = Annotated[str | None, typer.Option("--variants", help="Only these, for example full,no-weight-drop.")]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Default: the profile's.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a field in every run, for example model.hidden_size=600. Repeatable."),
-]
-EngineOption = Annotated[
-    Literal["auto", "torch", "fast"],
-    typer.Option(
-        "--engine",
-        help="What computes training steps: fast, or PyTorch's own kernels (torch). auto is fast; where "
-        "runs are only looked at, whatever is recorded.",
-    ),
-]
-PrecisionOption = Annotated[
-    Literal["auto", "fp32", "bf16"],
-    typer.Option(
-        "--precision",
-        help="What matrix products multiply in training; weights, sums and evaluation are always fp32. "
-        "auto is bf16 where the processor has instructions for it.",
-    ),
-]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
-ProfilesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--profiles",
-        help="Rungs, for example demo,small: names (see `list`) or .yaml files. Default: every scaled-down one that "
-        "has finished runs, without smoke.",
-    ),
-]
-PaperDatasetOption = Annotated[
-    list[str] | None,
-    typer.Option("--dataset", help="Of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
-]
-ReferenceOption = Annotated[
-    Path, typer.Option("--reference", help="Results set beside yours; the published ones by default.")
-]
+# headings in the help
+what = partial(typer.Option, rich_help_panel="What is compared")
+how = partial(typer.Option, rich_help_panel="How it is trained")
+where = partial(typer.Option, rich_help_panel="Folders")
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+
+SuiteOption = Annotated[str, what("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
+ProfileOption = Annotated[str, what("--profile", help="At which scale: a name (see `list`) or a .yaml file.")]
+DeviceOption = Annotated[str, how("--device", help="auto, cpu, cuda or cuda:N.")]
+ResultsOption = Annotated[Path, where("--results", help="Folder of the results.")]
+ReportsOption = Annotated[Path, where("--reports", help="Folder of the reports.")]
 IntervalOption = Annotated[
     Literal["t", "bootstrap"],
     typer.Option("--interval", help="95% intervals by Student's t, or over resampled seeds: rough under six of them."),
 ]
+ReferenceOption = Annotated[Path, where("--reference", help="Results set beside yours; the published ones by default.")]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
+    where("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
 ]
 
 
-def make_selection(
-    suite: str,
-    profile: str,
-    dataset: list[str] | None,
-    variants: str | None,
-    seeds: str | None,
-    settings: list[str] | None,
-    data_dir: Path | None,
-    engine: str,
-    precision: str,
-    device: str = "auto",
-) -> Selection:
-    """What to run or look at, from the command line's words; see :func:`ablations.experiment.selection.select`."""
-    from ablations.experiment.selection import select
+@dataclass(frozen=True)
+class ConfigurationOptions:
+    """What a run is made of, but for its variant, data set and seed."""
 
-    return select(suite, profile, dataset or (), variants, seeds, settings or (), data_dir, engine, precision, device)
+    suite: SuiteOption = "table5"
+    profile: ProfileOption = "demo"
+    settings: Annotated[
+        list[str] | None,
+        what("--set", help="Override a field in every run, for example model.hidden_size=600. Repeatable."),
+    ] = None
+    engine: Annotated[
+        Literal["auto", "torch", "fast"],
+        how(
+            "--engine",
+            help="What computes training steps: fast, or PyTorch's own kernels (torch). auto is fast; where "
+            "runs are only looked at, whatever is recorded.",
+        ),
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        how(
+            "--precision",
+            help="What matrix products multiply in training; weights, sums and evaluation are always fp32. "
+            "auto is bf16 where the processor has instructions for it.",
+        ),
+    ] = "auto"
+    data_dir: DataDirOption = None
+
+    def selection(self, device: str = "auto", **given: Any) -> Selection:
+        """Read what the options name; see :func:`ablations.experiment.selection.select`, which takes ``given``.
+
+        Raises:
+            ConfigError: something named does not exist or does not fit.
+        """
+        from ablations.experiment.selection import select
+
+        return select(
+            self.suite,
+            self.profile,
+            assignments=self.settings or (),
+            data_dir=self.data_dir,
+            engine=self.engine,
+            precision=self.precision,
+            device=device,
+            **given,
+        )
 
 
-def make_options(
-    selection: Selection,
-    jobs: int | None,
-    gpus: str | None,
-    checkpoint_every: str,
-    time_limit: str | None,
-    **given: Any,
-) -> RunOptions:
-    """How to run, from the command line's words; ``given`` goes through as it is.
+@dataclass(frozen=True)
+class VariantOptions(ConfigurationOptions):
+    """Which variants on which data sets."""
 
-    Raises:
-        InputError: an option that cannot be, or two that contradict each other.
-    """
-    from ablations.execution.gpus import parse_gpus
-    from ablations.execution.runner import RunOptions
-    from ablations.storage.invocation import parse_duration, parse_interval
-    from awd.device import resolve_device
+    dataset: Annotated[
+        list[str] | None,
+        what(
+            "--dataset",
+            help="python-docs, ptb, wikitext-2, or a folder with train, valid and test files. Repeatable. "
+            "Default: the profile's.",
+        ),
+    ] = None
+    variants: Annotated[str | None, what("--variants", help="Only these, for example full,no-weight-drop.")] = None
 
-    if gpus is not None and selection.device != "auto":
-        raise InputError(f"--gpus {gpus} and --device {selection.device}: one of the two")
-    return RunOptions(
-        jobs=jobs,
-        device=resolve_device(selection.device),
-        data_dir=selection.data_dir,
-        gpus=() if gpus is None else parse_gpus(gpus),
-        interval=parse_interval(checkpoint_every),
-        time_limit=None if time_limit is None else parse_duration(time_limit, "--time-limit"),
-        **given,
-    )
+    def selection(self, device: str = "auto", **given: Any) -> Selection:
+        """The selection of these variants."""
+        return super().selection(device, datasets=self.dataset or (), variants=self.variants, **given)
+
+
+@dataclass(frozen=True)
+class SelectionOptions(VariantOptions):
+    """Which runs, and where their results are."""
+
+    seeds: Annotated[
+        str | None,
+        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Default: the profile's."),
+    ] = None
+    results: ResultsOption = Path("results")
+
+    def selection(self, device: str = "auto", **given: Any) -> Selection:
+        """The selection of these seeds."""
+        return super().selection(device, seeds=self.seeds, **given)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How runs are trained; nothing here changes a result."""
+
+    jobs: Annotated[
+        int | None,
+        how("--jobs", "-j", min=1, help="Runs at a time. Default: as many as cores, each on one; 1 on a GPU."),
+    ] = None
+    device: DeviceOption = "auto"
+    gpus: Annotated[
+        str | None, how("--gpus", help="Deal the runs out over these GPUs, for example 0,1; each sees one.")
+    ] = None
+    backend: Annotated[
+        Literal["loky", "sequential", "dask"],
+        how("--backend", help="Processes of this machine, this process itself, or a Dask cluster."),
+    ] = "loky"
+    scheduler: Annotated[
+        str | None, how("--scheduler", help="Of --backend dask: tcp://host:8786, or a scheduler file.")
+    ] = None
+    gpus_per_run: Annotated[
+        int, how("--gpus-per-run", min=0, help="Of --backend dask: the resource GPU that a run asks for.")
+    ] = 0
+    checkpoint_every: Annotated[
+        str,
+        how("--checkpoint-every", help="How often runs are saved: 5 (epochs), 10m, or auto: within 1% of the time."),
+    ] = "auto"
+    time_limit: Annotated[
+        str | None, how("--time-limit", help="Save the runs and stop after, say, 25m; call again to go on.")
+    ] = None
+    max_restarts: Annotated[
+        int, how("--max-restarts", min=0, help="Of a run whose worker died; the last one is tried alone.")
+    ] = 3
+    keep_weights: Annotated[
+        Literal["best", "none"],
+        how("--keep-weights", help="Whether finished runs keep their weights, for AWDLSTM.from_pretrained."),
+    ] = "best"
+    force: Annotated[bool, how("--force", help="Train again what is done.")] = False
+    retry_failed: Annotated[bool, how("--retry-failed", help="Train again what failed or diverged.")] = False
+    no_audit: Annotated[bool, how("--no-audit", help="Train without measuring first what acts (see `audit`).")] = False
+
+    def run_options(self, data_dir: Path | None) -> RunOptions:
+        """How to run, with every word of the command line read.
+
+        Raises:
+            InputError: an option that cannot be, or two that contradict each other.
+        """
+        from ablations.cli.durations import parse_duration, parse_interval
+        from ablations.execution.gpus import parse_gpus
+        from ablations.execution.runner import RunOptions
+        from awd.device import resolve_device
+
+        if self.gpus is not None and self.device != "auto":
+            raise InputError(f"--gpus {self.gpus} and --device {self.device}: one of the two")
+        as_given = ("jobs", "backend", "scheduler", "gpus_per_run", "max_restarts", "force", "retry_failed")
+        return RunOptions(
+            **{name: getattr(self, name) for name in as_given},
+            device=resolve_device(self.device),
+            data_dir=data_dir,
+            audit=not self.no_audit,
+            gpus=() if self.gpus is None else parse_gpus(self.gpus),
+            interval=parse_interval(self.checkpoint_every),
+            keep_weights=self.keep_weights == "best",
+            time_limit=None if self.time_limit is None else parse_duration(self.time_limit, "--time-limit"),
+        )
+
+
+def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command. A parameter that is a dataclass gives an option for each of its fields."""
+    return lambda function: app.command(name)(_spread(function))
+
+
+def _spread(function: Callable[..., None]) -> Callable[..., None]:
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            parameters += _options(parameter.annotation)
+        else:
+            parameters.append(parameter)
+
+    @wraps(function)
+    def with_groups(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        function(**given)
+
+    vars(with_groups)["__signature__"] = inspect.Signature(parameters)
+    return with_groups
+
+
+def _options(group: Any) -> Iterator[inspect.Parameter]:
+    annotations = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        kind, annotation = inspect.Parameter.KEYWORD_ONLY, annotations[field.name]
+        yield inspect.Parameter(field.name, kind, default=field.default, annotation=annotation)

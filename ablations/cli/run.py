@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ablations.cli.console import say, stderr, stdout
+from ablations.cli.console import stderr, stdout, tell
+from ablations.storage.status import Status
 
 if TYPE_CHECKING:
     from ablations.analysis.comparison import Comparison
@@ -31,23 +32,23 @@ def run_and_report(
     try:
         statuses, stopped = train(selection, options, results)
     except KeyboardInterrupt:
-        say("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
+        tell("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
     if stopped in BY_SIGNAL:
-        say(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
+        tell(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
         raise typer.Exit(BY_SIGNAL[stopped])
     if reports is not None:
         store = read_results(results)
         data = collect_report(selection, store, reference, other_seeds=True)
-        if (data.runs["status"] == "done").any():  # another seed's, maybe
+        if (data.runs["status"] == Status.DONE).any():  # another seed's, maybe
             render(data, store, reports)
             show(data, results)
-    if statuses <= {"done"}:
+    if statuses <= {Status.DONE}:
         return
-    if stopped or statuses <= {"done", "paused"}:
-        stderr.print("paused: some runs are not done; the same command goes on", markup=False)
+    if stopped or statuses <= {Status.DONE, Status.PAUSED}:
+        tell("paused: some runs are not done; the same command goes on")
         raise typer.Exit(PAUSED)
-    stderr.print("error: some runs are not done; --retry-failed trains failed ones again", markup=False)
+    tell("error: some runs are not done; --retry-failed trains failed ones again")
     raise typer.Exit(SOME_FAILED)
 
 
@@ -62,12 +63,12 @@ def train(selection: Selection, options: RunOptions, results: Path) -> tuple[set
     """Train what is missing; returns the statuses there are in the end, and why it stopped early, if it did."""
     from ablations.execution.runner import run_plan
 
-    plan = selection.plan(selection.loaded_corpora(say))
+    plan = selection.plan(selection.loaded_corpora(tell))
     outcome = run_plan(plan, open_store(results), options, stderr)
     recorded = open_store(results).statuses()
     # a run may have failed now and keep the result it had
     now = {summary.status for summary in outcome.summaries}
-    return now | {recorded.get(spec.run_id, "missing") for spec in plan}, outcome.stopped
+    return now | {recorded.get(spec.run_id, Status.MISSING) for spec in plan}, outcome.stopped
 
 
 def read_results(results: Path) -> Snapshot:
@@ -97,7 +98,7 @@ def render(data: Comparison, store: Store, reports: Path) -> None:
 
     folder = report_folder(data, reports)
     render_report(data, folder, store.root, ladder_around(data, store))
-    say(f"report: {folder}")
+    tell(f"report: {folder}")
 
 
 def draw_ladder(
@@ -127,7 +128,7 @@ def draw_ladder(
     stdout.print(ladder_terminal(ladder, stdout.width))
     folder = ladder_folder(ladder, reports)
     render_ladder(ladder, folder)
-    say(f"ladder: {folder}")
+    tell(f"ladder: {folder}")
 
 
 def show(data: Comparison, results: Path) -> None:

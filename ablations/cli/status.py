@@ -1,126 +1,33 @@
-"""Where every run of a plan stands, from the results folder alone: local, on a cluster, or another caller's."""
+"""The command `status`: how far every run of a plan is."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from statistics import fmean
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from ablations.analysis.collect import as_recorded
-from ablations.execution.display import clock
-from ablations.execution.worker import checkpoint_folder
+from ablations.cli.listing import title
+from ablations.execution.standings import ENDED, Standing, standings, totals
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection
-from ablations.storage.leases import Leases
-from ablations.storage.progress import Progress, ProgressFolder
-from ablations.storage.store import DONE, PAUSED, Store, StoreError
+from ablations.storage.status import Status
+from ablations.storage.store import Store, StoreError
+from ablations.terminal import Sheet, literal, say
+from awd.messages import one_line
 
-RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"
-_ENDED = ("done", "failed", "diverged", DAMAGED)
-_ORDER = (RUNNING, "failed", "diverged", DAMAGED, PAUSED, DONE, MISSING)  # what is shown first where room is short
+# what is shown first where room is short
+_ORDER = [Status.RUNNING, Status.FAILED, Status.DIVERGED, Status.DAMAGED, Status.PAUSED, Status.DONE, Status.MISSING]
 _WATCH_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where one run stands.
-
-    Attributes:
-        spec: the run.
-        status: ``running``, a status of the store, ``missing``, or ``damaged`` if its result cannot be read.
-        valid_ppl: final if done, best so far if paused, latest if running; ``None`` before the first.
-        test_ppl: ``None`` unless done.
-        epochs: done so far; ``None`` where unknown.
-        seconds: it has taken so far.
-        seconds_left: estimate; ``None`` unless running.
-        detail: who trains it and how fast, or why it is not done.
-    """
-
-    spec: RunSpec
-    status: str
-    valid_ppl: float | None = None
-    test_ppl: float | None = None
-    epochs: int | None = None
-    seconds: float = 0.0
-    seconds_left: float | None = None
-    detail: str = ""
-
-
-def standings(plan: Sequence[RunSpec], store: Store) -> list[Standing]:
-    """Where each run of a plan stands. Writes nothing, and a damaged result does not hide the others."""
-    live, progress = Leases(store.root).live(), ProgressFolder(store.root)
-    found = []
-    for spec in plan:
-        owner = live.get(spec.run_id)
-        if owner is not None:
-            # what a process says of a run that it no longer has is not asked for
-            found.append(_running(spec, progress.read(spec.run_id), str(owner)))
-        else:
-            found.append(_recorded(spec, store))
-    return found
-
-
-def _running(spec: RunSpec, now: Progress | None, owner: str) -> Standing:
-    if now is None or not now.done:
-        return Standing(spec, RUNNING, detail=f"starting, {owner}")
-    speed = f"{now.tokens_per_second:,.0f} tokens/s, " if now.tokens_per_second else ""
-    detail = f"{now.phase}, {speed}{clock(now.seconds_left)} left, {owner}"
-    return Standing(spec, RUNNING, now.valid_ppl, None, now.epoch, now.seconds, now.seconds_left, detail)
-
-
-def _recorded(spec: RunSpec, store: Store) -> Standing:
-    try:
-        row = store.run(spec.run_id)
-    except StoreError as error:
-        return Standing(spec, DAMAGED, detail=str(error))
-    if row is None:
-        # killed before it could say so
-        saved = any(checkpoint_folder(store.root, spec.run_id).glob("*.safetensors"))
-        return (
-            Standing(spec, PAUSED, detail="interrupted; its checkpoint is there") if saved else Standing(spec, MISSING)
-        )
-    why = "" if row["status"] == DONE else str(row["error"]).splitlines()[-1]
-    numbers = (row["valid_ppl"], row["test_ppl"], row["epochs"], row["seconds"] or 0.0)
-    return Standing(spec, str(row["status"]), *numbers, detail=why)
-
-
-def seconds_remaining(found: Sequence[Standing]) -> float | None:
-    """Estimate of what remains at the present pace; ``None`` where nothing is known, 0 where nothing remains.
-
-    A run that waits is taken to last as long as the mean of those done on its data set, or of those running.
-    """
-    left = {standing.spec.run_id: standing for standing in found if standing.status not in _ENDED}
-    if not left:
-        return 0.0
-    running = [standing for standing in left.values() if standing.status == RUNNING]
-    known: dict[str, list[float]] = {}
-    for standing in found:
-        if standing.status == DONE:
-            known.setdefault(standing.spec.dataset, []).append(standing.seconds)
-    for standing in running:
-        if standing.seconds_left is not None and standing.spec.dataset not in known:
-            known.setdefault(standing.spec.dataset, []).append(standing.seconds + standing.seconds_left)
-    total = 0.0
-    for standing in left.values():
-        if standing.seconds_left is not None:
-            total += standing.seconds_left
-        elif standing.spec.dataset in known:
-            total += max(0.0, fmean(known[standing.spec.dataset]) - standing.seconds)
-        else:
-            return None
-    return total / max(1, len(running))
+_MARGIN = 8  # lines of a terminal that are no run's
 
 
 def print_status(selection: Selection, store: Store, console: Console, *, watch: bool = False) -> bool:
-    """Show where the runs stand; returns whether all are done.
+    """Show how far the runs are; returns whether all are done.
 
     Args:
         watch: go on, until every run is done, failed or diverged: a table that renews itself in a terminal, elsewhere
@@ -129,41 +36,39 @@ def print_status(selection: Selection, store: Store, console: Console, *, watch:
     plan = _plan(selection, store)
     found = standings(plan, store)
     if not watch:
-        console.print(_table(found, selection))
-        console.print(totals(found))
+        console.print(_shown(found, selection))
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False, screen=False) as live:
             while True:
-                live.update(_table(found, selection, console.height - 8, totals(found)), refresh=True)
+                live.update(_shown(found, selection, console.height - _MARGIN), refresh=True)
                 if _over(found):
                     break
                 time.sleep(_WATCH_SECONDS)
                 found = standings(plan, store)
     else:
         found = _print_changes(plan, store, console)
-    return {standing.status for standing in found} <= {DONE}
+    return {standing.status for standing in found} <= {Status.DONE}
 
 
 def _print_changes(plan: Sequence[RunSpec], store: Store, console: Console) -> list[Standing]:
-    before: dict[str, tuple[str, int | None]] = {}
+    before: dict[str, tuple[Status, int | None]] = {}
     while True:
         found = standings(plan, store)
         now = {standing.spec.run_id: (standing.status, standing.epochs) for standing in found}
         for standing in found:
             run_id = standing.spec.run_id
-            if now[run_id] != before.get(run_id, (MISSING, None)):
-                numbers = " ".join(_numbers(standing))
-                line = f"{standing.spec.title}: {standing.status} {numbers} {standing.detail}"
-                console.print(" ".join(line.split()), markup=False, highlight=False, soft_wrap=True)
+            if now[run_id] != before.get(run_id, (Status.MISSING, None)):
+                line = f"{standing.spec.title}: {standing.status} {' '.join(_numbers(standing))} {standing.detail}"
+                say(console, one_line(line))
         before = now
         if _over(found):
-            console.print(totals(found))
+            say(console, totals(found))
             return found
         time.sleep(_WATCH_SECONDS)
 
 
 def _over(found: Sequence[Standing]) -> bool:
-    return all(standing.status in _ENDED for standing in found)
+    return all(standing.status in ENDED for standing in found)
 
 
 def _plan(selection: Selection, store: Store) -> list[RunSpec]:
@@ -173,38 +78,35 @@ def _plan(selection: Selection, store: Store) -> list[RunSpec]:
     return selection.plan(selection.corpora())
 
 
-def totals(found: Sequence[Standing]) -> str:
-    """``5 done, 2 running, 1 paused; about 0:42:10 left with 2 running``."""
-    once = {standing.spec.run_id: standing for standing in found}.values()
-    counts = Counter(standing.status for standing in once)
-    text = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    remaining = seconds_remaining(list(once))
-    if remaining is None:
-        return f"{text}; `--dry-run` of `run` estimates the time they take"
-    running = f" with {counts[RUNNING]} running" if counts[RUNNING] else " one at a time"
-    return f"{text}; about {clock(remaining)} left{running}" if remaining else text
-
-
 def _numbers(standing: Standing) -> list[str]:
-    numbers = [standing.valid_ppl, standing.test_ppl if standing.status == DONE else None]
+    numbers = [standing.valid_ppl, standing.test_ppl if standing.status == Status.DONE else None]
     return ["" if number is None else f"{number:.2f}" for number in numbers]
 
 
-def _table(
-    found: Sequence[Standing], selection: Selection, rows: int | None = None, caption: str | None = None
-) -> Table:
-    settings = "".join(f" --set {assignment}" for assignment in selection.assignments)
-    title = f"suite {selection.suite.name}, profile {selection.profile.name}{settings}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
-    table.caption_justify = "left"
-    for heading in ("run", "data set", "variant", "seed", "status", "epochs", "valid", "test", "what"):
-        table.add_column(heading, overflow="fold")
-    shown = list(found)
-    if rows is not None and len(shown) > rows:
-        shown = sorted(shown, key=lambda standing: _ORDER.index(standing.status))[: max(1, rows)]
-    for standing in shown:
-        spec = standing.spec
-        epochs = "" if standing.epochs is None else f"{standing.epochs}/{spec.config.most_epochs}"
-        names = (spec.run_id[:8], spec.dataset, spec.variant, str(spec.seed))
-        table.add_row(*names, standing.status, epochs, *_numbers(standing), standing.detail)
-    return table
+def _shown(found: Sequence[Standing], selection: Selection, room: int | None = None) -> Group:
+    """A table for each data set, what is to be said of single runs, and the totals; in ``room`` lines, if given."""
+    chosen = list(found) if room is None else _most_telling(found, room)
+    parts: list[RenderableType] = []
+    for dataset, standings_there in itertools.groupby(chosen, key=lambda standing: standing.spec.dataset):
+        headings = ["run", "variant", "seed", "status", "epochs", "valid", "test"]
+        sheet = Sheet(f"{title(selection)}, {dataset}", headings, numbers=["seed", "epochs", "valid", "test"])
+        for standing in standings_there:
+            spec = standing.spec
+            epochs = "" if standing.epochs is None else f"{standing.epochs}/{spec.config.most_epochs}"
+            names = (spec.run_id[:8], spec.variant, str(spec.seed))
+            sheet.add(*names, standing.status, epochs, *_numbers(standing))
+        parts.append(sheet)
+    details = [f"{one.spec.run_id[:8]} {one.spec.variant}: {one.detail}" for one in chosen if one.detail]
+    left_out = [f"{len(found) - len(chosen)} more, for which there is no room"] if len(chosen) < len(found) else []
+    return Group(*parts, *map(literal, [*details, *left_out, totals(found)]))
+
+
+def _most_telling(found: Sequence[Standing], room: int) -> list[Standing]:
+    """As many runs as there is room for, those first that are under way or went wrong, in the order of the plan."""
+    chosen: list[int] = []
+    for place in sorted(range(len(found)), key=lambda place: _ORDER.index(found[place].status)):
+        room -= 2 if found[place].detail else 1
+        if room < 0 and chosen:
+            break
+        chosen.append(place)
+    return [found[place] for place in sorted(chosen)]

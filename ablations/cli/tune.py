@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ablations.cli.console import say, stderr, stdout
-from ablations.cli.options import (
-    DataDirOption,
-    EngineOption,
-    PrecisionOption,
-    ProfileOption,
-    SetOption,
-    SuiteOption,
-    make_selection,
-)
+from ablations.cli.console import stderr, stdout, tell
+from ablations.cli.options import ConfigurationOptions, DeviceOption, ProfileOption, how, what, where
 from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
+from ablations.terminal import say
+
+
+@dataclass(frozen=True)
+class TunedOptions(ConfigurationOptions):
+    """The same, at the scale at which one tunes."""
+
+    profile: ProfileOption = "small"
 
 
 def tune(
-    dataset: Annotated[str, typer.Option("--dataset", help="python-docs, ptb, wikitext-2, or a folder of your own.")],
-    suite: SuiteOption = "table5",
-    profile: ProfileOption = "small",
+    *,
+    chosen: TunedOptions,
+    dataset: Annotated[str, what("--dataset", help="python-docs, ptb, wikitext-2, or a folder of your own.")],
     search: Annotated[
-        str, typer.Option("--search", help="What may change, and where to begin: a name (see `list`) or a .yaml file.")
+        str, what("--search", help="What may change, and where to begin: a name (see `list`) or a .yaml file.")
     ] = "strengths",
-    trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="To have in the end. Default: the search's.")
-    ] = None,
-    time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Stop after, say, 90m; call again to go on.")
-    ] = None,
-    study: Annotated[
-        Path | None, typer.Option("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")
-    ] = None,
+    trials: Annotated[int | None, how("--trials", min=1, help="To have in the end. Default: the search's.")] = None,
+    time_limit: Annotated[str | None, how("--time-limit", help="Stop after, say, 90m; call again to go on.")] = None,
+    study: Annotated[Path | None, where("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--start-from", help="Another study's folder, whose best settings are tried first.")
+        Path | None, where("--start-from", help="Another study's folder, whose best settings are tried first.")
     ] = None,
-    settings: SetOption = None,
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Trials at a time. Default: as many as cores.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    data_dir: DataDirOption = None,
+    jobs: Annotated[int | None, how("--jobs", "-j", min=1, help="Trials at a time. Default: as many as cores.")] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Choose dropout strengths, penalties, rate, batch and window of the full model, on validation only.
 
@@ -63,31 +52,30 @@ def tune(
     """
     import joblib
 
+    from ablations.cli.durations import parse_duration
     from ablations.execution.backends.backend import WorkerDiedError
     from ablations.experiment.selection import dataset_name
-    from ablations.storage.invocation import parse_duration
     from ablations.tuning.search import load_search
     from ablations.tuning.tune import TuneOptions
     from ablations.tuning.tune import tune as run
     from awd.device import resolve_device
 
     the_search = load_search(search)
-    selection = make_selection(suite, profile, [dataset], None, None, settings, data_dir, engine, precision, device)
-    selection = selection.only_baseline().resolved()
-    (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
+    selection = chosen.selection(device, datasets=[dataset]).only_baseline().resolved()
+    (spec,) = selection.plan(selection.loaded_corpora(tell), [the_search.training_seed])
     options = TuneOptions(
         folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
         trials=trials or the_search.trials,
         jobs=jobs or joblib.cpu_count(),
         device=resolve_device(device),
-        data_dir=data_dir,
+        data_dir=chosen.data_dir,
         time_limit=None if time_limit is None else parse_duration(time_limit, "--time-limit"),
         start_from=start_from,
     )
     try:
         stopped = run(spec, the_search, options, stderr)
     except WorkerDiedError as error:
-        stderr.print(f"error: a worker died ({error}); the same command goes on", markup=False)
+        tell(f"error: a worker died ({error}); the same command goes on")
         raise typer.Exit(SOME_FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -102,7 +90,6 @@ def _show(folder: Path) -> bool:
     path = folder / BEST
     found = path.is_file()
     if found:
-        stdout.print(path.read_text(encoding="utf-8"), markup=False, highlight=False, end="", soft_wrap=True)
-    every = f"every trial: {folder}" if found else f"no trial has finished; what was tried: {folder}"
-    stderr.print(every, markup=False, highlight=False)
+        say(stdout, path.read_text(encoding="utf-8").rstrip())
+    tell(f"every trial: {folder}" if found else f"no trial has finished; what was tried: {folder}")
     return found

@@ -8,24 +8,21 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress import TaskID
 
 from ablations.execution.worker import Summary
 from ablations.experiment.plan import RunSpec
 from ablations.storage.progress import Progress, ProgressFolder
+from ablations.storage.status import Status
+from ablations.terminal import bars, clock, say, text_column
 
 _POLL_SECONDS = 0.5
 _PLAIN_LINE_SECONDS = 60.0  # how often a log says where the running runs are
 
 
-def clock(seconds: float | None) -> str:
-    """``1:02:03``, ``4:05``, or ``-`` when unknown."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def last_line(text: str | None) -> str:
+    """Where a trace says what went wrong; empty if nothing is known."""
+    return "".join((text or "").splitlines()[-1:])
 
 
 class Display:
@@ -40,15 +37,7 @@ class Display:
     def __init__(self, console: Console, specs: Sequence[RunSpec], progress: ProgressFolder) -> None:
         self.console, self.specs, self.progress = console, specs, progress
         self.finished: set[str] = set()
-        self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self.bars = bars(console, text_column("detail"))
         self.tasks: dict[str, TaskID] = {}
         self.whole = self.bars.add_task("all runs", total=len(specs), detail="")
         self._stop = threading.Event()
@@ -75,10 +64,10 @@ class Display:
                 self.bars.remove_task(self.tasks.pop(spec.run_id))
             self.bars.advance(self.whole)
             count = f"[{len(self.finished)}/{len(self.specs)}]"
-        if summary.status == "done":
+        if summary.status == Status.DONE:
             outcome = f"valid {summary.valid_ppl:.2f}  test {summary.test_ppl:.2f}"
         else:
-            outcome = f"{summary.status}: {(summary.error or '').splitlines()[-1]}"
+            outcome = f"{summary.status}: {last_line(summary.error)}"
         by_another = ", by another caller" if summary.by_another else ""
         for warning in summary.warnings:
             self.say(f"{spec.title}: {warning}")
@@ -86,7 +75,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line above the bars, or a plain one."""
-        self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self.bars.console, line)
 
     def _follow(self) -> None:
         started = last_line = time.monotonic()

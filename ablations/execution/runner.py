@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from ablations.execution.backends import Backend, make_backend
 from ablations.execution.backends.backend import WorkerDiedError
 from ablations.execution.display import Display
 from ablations.execution.worker import (
-    CLAIMED,
-    NOT_STARTED,
     Job,
     Summary,
     checkpoint_folder,
@@ -30,7 +29,9 @@ from ablations.storage.invocation import Invocation
 from ablations.storage.leases import Leases
 from ablations.storage.progress import ProgressFolder
 from ablations.storage.provenance import collect_provenance
-from ablations.storage.store import DONE, FAILED, PAUSED, Store
+from ablations.storage.status import Status
+from ablations.storage.store import Store
+from ablations.terminal import say
 from awd.checkpoint import Checkpoints, Interval
 
 _LOOK_SECONDS = 1.0  # between looks whether another caller is done with a run
@@ -98,7 +99,9 @@ def remaining(plan: Sequence[RunSpec], store: Store, *, force: bool, retry_faile
         return unique_runs(plan)
     statuses = store.statuses()
     settled = {
-        run_id for run_id, status in statuses.items() if status == DONE or not (retry_failed or status == PAUSED)
+        run_id
+        for run_id, status in statuses.items()
+        if status == Status.DONE or not (retry_failed or status == Status.PAUSED)
     }
     return [spec for spec in unique_runs(plan) if spec.run_id not in settled]
 
@@ -116,7 +119,7 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: RunOptions, console
     if not specs:
         return SweepOutcome([], None)
     backend = make_backend(options.backend, options.at_once, options.scheduler, options.gpus_per_run)
-    invocation = Invocation(store.root, lambda line: console.print(line, markup=False, highlight=False))
+    invocation = Invocation(store.root, partial(say, console))
     jobs, contradicted = _audited_jobs(specs, store, options, backend, invocation, console)
     by_id = {job.spec.run_id: job for job in [*jobs, *contradicted]}
     summaries: list[Summary] = []
@@ -214,7 +217,7 @@ class _Sweep:
             return
         try:
             for summary in self.backend.train(self._until_stopped(chosen), at_once):
-                if summary.status not in (CLAIMED, NOT_STARTED):
+                if summary.status not in (Status.CLAIMED, Status.NOT_STARTED):
                     del self.left[summary.run_id]
                     yield summary
         except WorkerDiedError as error:
@@ -258,8 +261,8 @@ def _record_failure(job: Job, store: Store, error: str) -> Summary:
     run_id = job.spec.run_id
     lease = Leases(store.root).take(run_id)
     if lease is None:
-        return Summary(run_id, FAILED, f"{error}; another caller trains it now", None, None, 0.0)
+        return Summary(run_id, Status.FAILED, f"{error}; another caller trains it now", None, None, 0.0)
     with lease, lease.guard():
-        if not store.write({**describe(job), "status": FAILED, "error": error, "epochs": 0}, []):
+        if not store.write({**describe(job), "status": Status.FAILED, "error": error, "epochs": 0}, []):
             error += " (the earlier result is kept)"
-    return Summary(run_id, FAILED, error, None, None, 0.0)
+    return Summary(run_id, Status.FAILED, error, None, None, 0.0)

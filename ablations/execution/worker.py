@@ -17,17 +17,14 @@ from ablations.experiment.plan import RunSpec
 from ablations.storage.leases import Lease, LeaseLostError, Leases
 from ablations.storage.progress import ProgressFolder
 from ablations.storage.provenance import Provenance, on_this_machine
-from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED, Store, StoreError
+from ablations.storage.status import Status
+from ablations.storage.store import Store, StoreError
 from awd.errors import DivergedError, InputError
 
 if TYPE_CHECKING:
     from awd.checkpoint import Checkpoints, Interval
     from awd.corpus.text import Encoded
     from awd.trainer import Trainer
-
-CLAIMED = "claimed"  # by another caller, who trains it
-NOT_STARTED = "not started"  # since it was asked to stop
-UNSTORED = "unstored"  # there is no place for its result
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Summary:
     """
 
     run_id: str
-    status: str
+    status: Status
     error: str | None
     valid_ppl: float | None
     test_ppl: float | None
@@ -102,10 +99,10 @@ def weights_folder(results: Path, run_id: str) -> Path:
 def recorded_by_another(results: Path, run_id: str, known: str | None) -> Summary | None:
     """The outcome of a run that another caller has settled since ``known``; ``None`` if nobody has."""
     row = Store(results).run(run_id)
-    if row is None or row["finished_at"] == known or row["status"] == PAUSED:
+    if row is None or row["finished_at"] == known or row["status"] == Status.PAUSED:
         return None
     numbers = (row["valid_ppl"], row["test_ppl"], row["seconds"])
-    return Summary(run_id, row["status"], row["error"], *numbers, by_another=True)
+    return Summary(run_id, Status(row["status"]), row["error"], *numbers, by_another=True)
 
 
 def execute(job: Job) -> Summary:
@@ -114,18 +111,18 @@ def execute(job: Job) -> Summary:
     try:
         lease = Leases(job.results).take(run_id)
         if lease is None:
-            return Summary(run_id, CLAIMED, "another caller trains it", None, None, 0.0)
+            return Summary(run_id, Status.CLAIMED, "another caller trains it", None, None, 0.0)
         with lease:
             # it may have been settled between the plan and the lease
             return recorded_by_another(job.results, run_id, job.known) or _Run(job, lease).execute()
     except NotStartedError as error:
-        return Summary(run_id, NOT_STARTED, str(error), None, None, 0.0)
+        return Summary(run_id, Status.NOT_STARTED, str(error), None, None, 0.0)
     except LeaseLostError as error:
-        return Summary(run_id, CLAIMED, str(error), None, None, 0.0)
+        return Summary(run_id, Status.CLAIMED, str(error), None, None, 0.0)
     except StoreError as error:
-        return Summary(run_id, UNSTORED, str(error), None, None, 0.0)
+        return Summary(run_id, Status.UNSTORED, str(error), None, None, 0.0)
     except Exception as error:  # never let out: it would end the call that carries all the runs
-        return Summary(run_id, UNSTORED, f"not stored: {_trace(error)}", None, None, 0.0)
+        return Summary(run_id, Status.UNSTORED, f"not stored: {_trace(error)}", None, None, 0.0)
     finally:
         if has_lost_its_parent(job.parent_pid):
             os._exit(1)  # nobody will hand it another run, or end it
@@ -172,11 +169,11 @@ class _Run:
         row = self._row(outcome)
         with self.lease.guard():
             kept = store.write(row, [{"run_id": job.spec.run_id, **epoch} for epoch in self.epochs])
-        if self.checkpoints and outcome["status"] in (DONE, DIVERGED):
+        if self.checkpoints and outcome["status"] in (Status.DONE, Status.DIVERGED):
             self.checkpoints.remove()
         error = outcome.get("error")
         error = error if kept else f"{error} (the earlier result is kept)"
-        done = outcome if outcome["status"] == DONE else {}
+        done = outcome if outcome["status"] == Status.DONE else {}
         numbers = (done.get("valid_ppl"), done.get("test_ppl"), row["seconds"])
         return Summary(job.spec.run_id, outcome["status"], error, *numbers, warnings=tuple(self.warnings))
 
@@ -203,11 +200,11 @@ class _Run:
             raise
         except PausedError as error:
             best = min((epoch["valid_ppl"] for epoch in self.epochs), default=None)
-            return {"status": PAUSED, "error": str(error), "valid_ppl": best}
+            return {"status": Status.PAUSED, "error": str(error), "valid_ppl": best}
         except DivergedError as error:
-            return {"status": DIVERGED, "error": str(error)}
+            return {"status": Status.DIVERGED, "error": str(error)}
         except Exception as error:  # a run's failure is a result, and never stops the others
-            return {"status": FAILED, "error": describe_failure(error)}
+            return {"status": Status.FAILED, "error": describe_failure(error)}
 
     def _train(self, watch: Watch, device: str) -> dict[str, Any]:
         from awd.checkpoint import Checkpoints
@@ -234,7 +231,7 @@ class _Run:
         if job.keep_weights:
             self._keep_weights(trainer, result.valid_ppl)
         return {
-            "status": DONE,
+            "status": Status.DONE,
             "valid_ppl": result.valid_ppl,
             "test_ppl": result.test_ppl,
             "averaging_started": result.averaging_started,

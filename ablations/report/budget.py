@@ -11,7 +11,7 @@ from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import KEYS
 from ablations.experiment.paper import paper_config, paper_tokens
 from ablations.report.formats import count, names, number, share_text
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 from awd.config import Config, config_from_dict
 from awd.corpus import DATASETS
 from awd.model import count_parameters
@@ -20,7 +20,7 @@ from awd.model import count_parameters
 def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
     """What finished runs on a data set took, as names and texts in the order of reading; empty without any."""
     runs = data.runs_on(dataset)
-    runs = runs[runs["status"].eq(DONE)]
+    runs = runs[runs["status"].eq(Status.DONE)]
     if runs.empty:
         return []
     runs = runs.merge(_trained(data), on=[*KEYS, "seed"], how="left")

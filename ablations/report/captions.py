@@ -10,7 +10,7 @@ from scipy import stats
 from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import BOOTSTRAP, CONFIDENCE, ROUGH, T
 from ablations.report.formats import NOT_ENDED, names, number, plural, with_interval
-from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
+from ablations.storage.status import UNFINISHED, Status
 from awd.config import config_from_dict
 from awd.messages import one_line
 
@@ -79,14 +79,9 @@ def setting(data: Comparison, dataset: str) -> str:
 
 def unfinished(data: Comparison, dataset: str) -> str:
     """How many runs are not in the means, and why."""
-    status = data.runs.loc[data.runs["dataset"].eq(dataset), "status"]
-    counts = {
-        "failed": int(status.eq(FAILED).sum()),
-        "diverged": int(status.eq(DIVERGED).sum()),
-        "paused": int(status.eq(PAUSED).sum()),
-        "missing": int(status.isna().sum()),
-    }
-    finished = f"{int(status.eq(DONE).sum())} of {plural(len(status), 'run')} finished"
+    statuses = list(data.runs.loc[data.runs["dataset"].eq(dataset), "status"].fillna(Status.MISSING))
+    finished = f"{statuses.count(Status.DONE)} of {plural(len(statuses), 'run')} finished"
+    counts = {name: statuses.count(name) for name in UNFINISHED}
     return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."
 
 
@@ -193,7 +188,7 @@ def beginnings(data: Comparison) -> str:
 
 def failures(data: Comparison) -> list[str]:
     """A line for each failed or diverged run, with the last line of its error."""
-    bad = data.runs[data.runs["status"].isin([FAILED, DIVERGED])]
+    bad = data.runs[data.runs["status"].isin([Status.FAILED, Status.DIVERGED])]
     lines = []
     for run in bad.head(MOST_LISTED).itertuples():
         error = str(run.error).strip().splitlines() if isinstance(run.error, str) else []
@@ -204,7 +199,7 @@ def failures(data: Comparison) -> list[str]:
 
 def paused(data: Comparison) -> list[str]:
     """A line for each paused run: how far it came, and its best validation so far, which is in no mean."""
-    runs = data.runs[data.runs["status"].eq(PAUSED)]
+    runs = data.runs[data.runs["status"].eq(Status.PAUSED)]
     lines = []
     for run in runs.head(MOST_LISTED).to_dict("records"):
         best = "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {run['valid_ppl']:.2f}"

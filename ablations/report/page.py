@@ -30,7 +30,7 @@ from ablations.report.claims import judged_claims
 from ablations.report.figures.style import drawable
 from ablations.report.formats import DASH, number
 from ablations.report.tables import brief_rows, statistics_rows, table_rows, training_rows
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 from awd.messages import one_line
 
 TITLES = {
@@ -153,7 +153,7 @@ def _seeds(data: Comparison, dataset: str) -> pd.DataFrame:
     for name, runs in data.runs_on(dataset).groupby("variant", sort=False):
         row = {"variant": data.label(str(name))}
         for run in runs.sort_values("seed").to_dict("records"):
-            done = run["status"] == DONE
+            done = run["status"] == Status.DONE
             pair = f"{number(run['valid_ppl'])} / {number(run['test_ppl'])}"
             row[f"seed {run['seed']}"] = pair if done else DASH if pd.isna(run["status"]) else str(run["status"])
         rows.append(row)

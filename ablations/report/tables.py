@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from ablations.analysis.comparison import Comparison
@@ -30,6 +28,8 @@ from ablations.report.formats import (
     percent,
     with_interval,
 )
+from ablations.storage.status import UNFINISHED, Status
+from ablations.terminal import Sheet, literal
 from awd.messages import one_line
 
 Cell = Callable[[Any], str]
@@ -161,14 +161,14 @@ def latex_text(data: Comparison) -> str:
 
 def terminal_table(data: Comparison) -> Group:
     """A table and its short caption for each data set, narrow enough for a terminal."""
-    parts: list[Table | Text] = []
+    parts: list[Sheet | Text] = []
     for dataset in data.datasets:
         parts.append(_terminal_table(data, data.rows(dataset), dataset))
         parts += [Text(sentence) for sentence in short_caption(data, dataset)] + [Text()]
     return Group(*parts, *map(Text, stale(data)[:1]))
 
 
-def _terminal_table(data: Comparison, rows: pd.DataFrame, dataset: str) -> Table:
+def _terminal_table(data: Comparison, rows: pd.DataFrame, dataset: str) -> Sheet:
     columns: dict[str, Cell] = {
         "variant": _label,
         "runs": lambda row: f"{row.n}/{row.planned}",
@@ -182,22 +182,12 @@ def _terminal_table(data: Comparison, rows: pd.DataFrame, dataset: str) -> Table
     if rows["reference_valid"].notna().any():
         columns["reference\nvalid"] = _one("reference_valid", number)
     columns["params"] = _one("parameters", count)
-    table = Table(
-        title=Text(data.title(dataset)),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for name in columns:
-        is_label = name == "variant"
-        table.add_column(
-            name, justify="left" if is_label else "right", no_wrap=not is_label, min_width=16 if is_label else None
-        )
+    names = list(columns)
+    sheet = Sheet(data.title(dataset), names, text=names[:1], numbers=names[1:])
     for row in _cells(rows, columns).itertuples(index=False):
         cells = [cell.replace(" ± ", "±") for cell in row]  # eighty columns are all there is
-        table.add_row(*(Text(cell, style="dim" if cell == DASH else "") for cell in cells))
-    return table
+        sheet.add(*(literal(cell, "dim" if cell == DASH else "") for cell in cells))
+    return sheet
 
 
 def _cells(rows: pd.DataFrame, columns: dict[str, Cell]) -> pd.DataFrame:
@@ -223,16 +213,14 @@ def _label(row: Any) -> str:
 
 
 def _finished(row: Any) -> str:
-    others = [
-        f"{getattr(row, name)} {name}" for name in ("failed", "diverged", "paused", "missing") if getattr(row, name)
-    ]
+    others = [f"{getattr(row, name)} {name}" for name in UNFINISHED if getattr(row, name)]
     return f"{row.n} ({', '.join(others)})" if others else str(row.n)
 
 
 def _perplexity(split: str) -> Cell:
     def text(row: Any) -> str:
         if row.n == 0 and (row.diverged or row.failed):
-            return "diverged" if row.diverged else "failed"
+            return Status.DIVERGED if row.diverged else Status.FAILED
         return mean_and_sd(getattr(row, f"{split}_mean"), getattr(row, f"{split}_sd"))
 
     return text

@@ -14,10 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ablations.storage.status import Status
 from awd.errors import InputError
 from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, remove_leftovers, write_sealed
-
-DONE, FAILED, DIVERGED, PAUSED = "done", "failed", "diverged", "paused"
 
 _PROBE_BYTES = 1 << 18  # more than the shards of a run take
 _RUNS, _EPOCHS = "runs", "epochs"
@@ -115,7 +114,7 @@ class Store:
                 could not be written is the earlier one.
         """
         name = f"{row['run_id']}.parquet"
-        if row["status"] != DONE and self._is_done(self.runs_folder / name):
+        if row["status"] != Status.DONE and self._is_done(self.runs_folder / name):
             return False
         _write_shard(self.epochs_folder / name, epochs, EPOCH_SCHEMA)
         _write_shard(self.runs_folder / name, [row], RUN_SCHEMA)
@@ -128,7 +127,7 @@ class Store:
 
     def _is_done(self, path: Path) -> bool:
         try:
-            return path.is_file() and _read_shard(path, RUN_SCHEMA)["status"].to_pylist() == [DONE]
+            return path.is_file() and _read_shard(path, RUN_SCHEMA)["status"].to_pylist() == [Status.DONE]
         except DamagedShardError:
             return False
 

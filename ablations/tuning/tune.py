@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ablations.execution.backends.loky import Loky
-from ablations.execution.display import clock
+from ablations.execution.display import last_line
 from ablations.experiment.plan import RunSpec
 from ablations.storage.invocation import Invocation
 from ablations.storage.provenance import collect_provenance
+from ablations.terminal import bars, clock, say, text_column
 from ablations.tuning.search import Search, Value, nested, require_inside
 from ablations.tuning.study import (
     STOPPED,
@@ -133,15 +133,13 @@ class _Tuning:
         if not self.study.get_trials(deepcopy=False):
             self._queue_the_start()
         before = count_tried(self.study)
-        columns = (TextColumn("trials"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
-        best = TextColumn("{task.description}")
-        bars = Progress(*columns, best, console=self.console, disable=not self.console.is_terminal)
-        with bars, self.invocation.running(self.options.time_limit):
-            task = bars.add_task("", total=self.options.trials, completed=min(before, self.options.trials))
+        with bars(self.console, text_column("best")) as bar, self.invocation.running(self.options.time_limit):
+            completed = min(before, self.options.trials)
+            task = bar.add_task("trials", total=self.options.trials, completed=completed, best="")
             for tried in self._tried():
                 write_summary(self.study, self.options.folder)
                 self._tell(tried)
-                bars.update(task, advance=tried.why != STOPPED, description=self._best())
+                bar.update(task, advance=tried.why != STOPPED, best=self._best())
         write_summary(self.study, self.options.folder)
         return self.invocation.reason
 
@@ -184,7 +182,7 @@ class _Tuning:
 
     def _tell(self, tried: Tried) -> None:
         outcome = "no epoch" if tried.valid_ppl is None else f"valid {tried.valid_ppl:.2f}"
-        why = f", {(tried.why or '').splitlines()[-1]}" if tried.why else ""
+        why = f", {last_line(tried.why)}" if tried.why else ""
         self._say(f"trial {tried.number}: {outcome}{why}  ({clock(tried.seconds)} of a core; {self._best()})")
 
     def _best(self) -> str:
@@ -192,4 +190,4 @@ class _Tuning:
         return f"best {best[1]:.2f}, trial {best[0]}" if best else "none finished yet"
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, line)

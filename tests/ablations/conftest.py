@@ -7,8 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from ablations.experiment.plan import RunSpec
+from ablations.experiment.selection import Selection, select
+from ablations.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -75,3 +80,22 @@ def write_profile(path: Path) -> Path:
 @pytest.fixture
 def profile(tmp_path: Path) -> Path:
     return write_profile(tmp_path / "tiny.yaml")
+
+
+@pytest.fixture
+def selection(profile: Path, corpus: Path) -> Selection:
+    """Table 5 on the small corpus."""
+    return select("table5", str(profile), (str(corpus),), engine="torch", precision="fp32")
+
+
+@pytest.fixture
+def plan(selection: Selection) -> list[RunSpec]:
+    return selection.plan(selection.corpora())
+
+
+def record(store: Store, spec: RunSpec, status: str, **columns: Any) -> None:
+    """Store a run that nobody trained."""
+    names = ("run_id", "suite", "profile", "dataset", "corpus_sha256", "variant", "label", "seed", "engine")
+    row = {name: getattr(spec, name) for name in (*names, "precision")}
+    row |= {"config": spec.config_json, "status": status, "epochs": 0, "seconds": 10.0}
+    store.write({**row, "finished_at": "2026-01-01T00:00:00+00:00", **columns}, [])

@@ -22,7 +22,7 @@ from ablations.report.figures.panels import (
     variants_shown,
 )
 from ablations.report.figures.style import INK, OURS, PAPER, Telling, wrapped
-from ablations.storage.store import DIVERGED, DONE
+from ablations.storage.status import Status
 
 
 def draw_curves(data: Comparison) -> Figure | None:
@@ -35,7 +35,7 @@ def draw_curves(data: Comparison) -> Figure | None:
         ``None`` where no finished run has epochs; a data set without one has no block.
     """
     epochs = with_steps(data)
-    finished = set(epochs.loc[epochs["status"].eq(DONE), "dataset"])
+    finished = set(epochs.loc[epochs["status"].eq(Status.DONE), "dataset"])
     datasets = [dataset for dataset in data.datasets if dataset in finished]
     if not datasets:
         return None
@@ -53,14 +53,14 @@ def with_steps(data: Comparison) -> pd.DataFrame:
 
 def mean_curve(epochs: pd.DataFrame) -> pd.Series[float]:
     """Mean validation perplexity by step over finished runs, as far as all of them go."""
-    done = epochs[epochs["status"].eq(DONE)]
+    done = epochs[epochs["status"].eq(Status.DONE)]
     by_step = done.groupby("step")["valid_ppl"].agg(["mean", "size"])
     return by_step.loc[by_step["size"].eq(done["seed"].nunique()), "mean"]
 
 
 def range_of_seeds(epochs: pd.DataFrame) -> pd.DataFrame:
     """``min`` and ``max`` of validation perplexity by step over finished runs, as far as all of them go."""
-    done = epochs[epochs["status"].eq(DONE)]
+    done = epochs[epochs["status"].eq(Status.DONE)]
     by_step = done.groupby("step")["valid_ppl"].agg(["min", "max", "size"])
     return by_step.loc[by_step["size"].eq(done["seed"].nunique()), ["min", "max"]]
 
@@ -92,7 +92,7 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
     finetuning = epochs.loc[epochs["phase"].eq("finetune"), "step"]
     if len(finetuning):
         mark_finetuning(axes, finetuning.min() - 0.5)
-    diverged = epochs[epochs["status"].eq(DIVERGED)].groupby("seed")["step"].max()
+    diverged = epochs[epochs["status"].eq(Status.DIVERGED)].groupby("seed")["step"].max()
     if len(diverged):
         # at the top, since the perplexity it went off from is mostly above the axis
         where = axes.get_xaxis_transform()
@@ -115,7 +115,7 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
 
 def _scales(axes: Axes, epochs: pd.DataFrame) -> None:
     """A log axis on which the ends can be told apart: the first epochs lie above it."""
-    done = epochs[epochs["status"].eq(DONE)]
+    done = epochs[epochs["status"].eq(Status.DONE)]
     lowest = done["valid_ppl"].min()
     ends = done.groupby(["variant", "seed"])["valid_ppl"].min()
     early = done.loc[done["step"].le(max(2, math.ceil(0.2 * done["step"].max()))), "valid_ppl"].min()

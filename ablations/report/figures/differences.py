@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, fitted, heading, new_figure, only_bottom, wrapped
+from ablations.storage.status import Status
 
 _ROW = 0.27  # inches
 _SEEDS, _MEAN, _PAPER = 0.31, 0.08, -0.24  # heights within a row, so that nothing hides anything
@@ -97,7 +98,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, places: dict[str, int]) -> None:
 
 
 def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
-    reason = next((name for name in ("diverged", "failed", "paused") if row[name]), "missing")
+    reason = next((name for name in (Status.DIVERGED, Status.FAILED, Status.PAUSED) if row[name]), Status.MISSING)
     text = reason if row["n"] == 0 else "no pair"
     axes.annotate(
         text,

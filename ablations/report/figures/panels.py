@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from ablations.analysis.comparison import Comparison
 from ablations.report.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
-from ablations.storage.store import DIVERGED, PAUSED
+from ablations.storage.status import Status
 
 DOTTED: Any = (0, (1, 1.5))
 
@@ -102,8 +102,8 @@ def marks_key() -> list[Line2D]:
 def say_why_empty(axes: Axes, runs: pd.DataFrame) -> None:
     """What became of the runs of a panel that has nothing to draw."""
     status = runs["status"]
-    reason = next((name for name in (PAUSED, DIVERGED) if status.eq(name).any()), "failed")
-    say(axes, "missing" if status.isna().all() else reason)
+    reason = next((name for name in (Status.PAUSED, Status.DIVERGED) if status.eq(name).any()), Status.FAILED)
+    say(axes, Status.MISSING if status.isna().all() else reason)
 
 
 def say(axes: Axes, text: str) -> None:

@@ -25,7 +25,7 @@ from ablations.report.figures.panels import (
 )
 from ablations.report.figures.style import FAINT, INK, OURS, wrapped
 from ablations.report.formats import number
-from ablations.storage.store import DONE
+from ablations.storage.status import Status
 
 _LATER = 1 / 3  # of training, from where on the vertical axis must hold everything
 _MOST_PLACES = 200  # of a curve: more cannot be told apart, and cost bytes in a page
@@ -46,7 +46,7 @@ def draw_training(data: Comparison) -> Figure | None:
         ``None`` where no pair of finished runs has epochs; a data set without one has no block.
     """
     epochs = with_steps(data)
-    epochs = epochs[epochs["status"].eq(DONE)]
+    epochs = epochs[epochs["status"].eq(Status.DONE)]
     means = mean_differences(_thinned(best_so_far_differences(epochs, data.suite.baseline)))
     paired = set(means["dataset"])
     shown = {name: variants_shown(data, name) for name in data.datasets if name in paired}
@@ -82,7 +82,7 @@ def _fill(block: Block, data: Comparison, means: pd.DataFrame, starts: pd.DataFr
         if len(of_variant):
             _curve(panel, of_variant, unit)
             _marks(panel, starts[starts["variant"].eq(variant)], unit)
-        elif runs["status"].eq(DONE).any():
+        elif runs["status"].eq(Status.DONE).any():
             say(panel, "no pair")
         else:
             say_why_empty(panel, runs)

@@ -15,7 +15,8 @@ from ablations.experiment.paper import paper_tokens
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.selection import Selection, select
-from ablations.storage.store import FAILED, Store
+from ablations.storage.status import Status
+from ablations.storage.store import Store
 from awd.errors import ConfigError, InputError
 from tests.ablations.report.ladders import PAPERS, PUBLISHED, SUITE, four_rungs, growing, ladder_of, record, rung
 
@@ -104,7 +105,7 @@ def test_without_the_full_model_there_is_no_rung(tmp_path: Path) -> None:
     ladder = ladder_of(tmp_path, [small], ["ptb"])
     assert ladder.rungs.empty
     assert ladder.notes == ("small is left out of Penn Treebank: no finished run of AWD-LSTM (tied).",)
-    record(tmp_path / "failed", small, 0.001, grown, status=FAILED)
+    record(tmp_path / "failed", small, 0.001, grown, status=Status.FAILED)
     assert ladder_of(tmp_path / "failed", [small], ["ptb"]).notes == (
         "small is left out of Penn Treebank: no finished run.",
     )

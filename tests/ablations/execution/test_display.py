@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ablations.execution.display import Display, clock
+from ablations.execution.display import Display
 from ablations.execution.worker import Summary
 from ablations.experiment.plan import Corpus, RunSpec, make_plan
 from ablations.experiment.profile import load_profile
 from ablations.experiment.suite import load_suite
 from ablations.storage.progress import Progress, ProgressFolder
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(None, "-"), (0, "0:00"), (59.4, "0:59"), (245, "4:05"), (3723, "1:02:03")]
-)
-def test_clock(seconds: float | None, text: str) -> None:
-    assert clock(seconds) == text
 
 
 @pytest.fixture

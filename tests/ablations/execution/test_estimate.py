@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ablations.cli.listing import print_plan
 from ablations.execution.estimate import Estimate, estimate
+from ablations.execution.runner import RunOptions
 from ablations.execution.sizes import sizes
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection, select
@@ -154,9 +155,9 @@ main()
     assert "Traceback" not in done.stderr
 
 
-def printed(selection: Selection, store: Store, jobs: int | None) -> str:
+def printed(selection: Selection, store: Store, jobs: int) -> str:
     output = Console(file=io.StringIO(), width=200)
-    print_plan(selection, store, output, force=False, retry_failed=False, jobs=jobs, messages=QUIET)
+    print_plan(selection, store, RunOptions(jobs, "cpu"), output, QUIET)
     assert isinstance(output.file, io.StringIO)
     return output.file.getvalue()
 
@@ -171,7 +172,7 @@ def test_a_plan_says_how_many_hours(few_epochs: Selection, tmp_path: Path) -> No
     assert found, text
     alone, together = map(float, found.groups())
     assert together == pytest.approx(alone / 2, rel=0.1)
-    columns = [line.split()[-2] for line in text.splitlines() if line.strip().startswith("python-docs")]
+    columns = [line.split()[-2] for line in text.splitlines() if line.startswith("full ")]
     assert sum(map(float, columns)) == pytest.approx(alone, rel=0.1)
     assert "at a time" not in printed(few_epochs, Store(tmp_path), jobs=1)
 
@@ -197,7 +198,8 @@ def test_what_is_done_costs_nothing_and_nothing_is_written(cli: CommandLine, pro
     done = cli(*arguments, "--dry-run", **places)
     assert done.returncode == 0, done.stderr
     assert "2 runs, 1 to train" in done.stdout
-    hours = {line.split()[1]: line.split()[-2] for line in done.stdout.splitlines() if "own-text " in line}
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("full ", "no-ar-tar "))]
+    hours = {row[0]: row[-2] for row in rows}
     assert hours["full"] == "-"
     assert hours["no-ar-tar"] != "-"
     again = cli(*arguments[:1], "full", *arguments[2:], "--dry-run", **places)

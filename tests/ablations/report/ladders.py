@@ -13,7 +13,8 @@ from ablations.experiment.paper import paper_tokens
 from ablations.experiment.plan import Corpus, RunSpec, make_plan
 from ablations.experiment.profile import Profile
 from ablations.experiment.suite import load_published, load_suite
-from ablations.storage.store import DONE, RUN_SCHEMA, Store
+from ablations.storage.status import Status
+from ablations.storage.store import RUN_SCHEMA, Store
 from awd.corpus import corpus_identity
 
 Effect = Callable[[RunSpec], float | None]  # a change in log-perplexity; None is a run that is missing
@@ -35,7 +36,7 @@ def record(
     share: float,
     effect: Effect,
     datasets: Sequence[str] | None = None,
-    status: str = DONE,
+    status: str = Status.DONE,
 ) -> None:
     """A run for every entry of the plan, whose full model sees a share of the paper's tokens on Penn Treebank, in two
     phases."""

@@ -15,7 +15,8 @@ from ablations.analysis.comparison import Comparison
 from ablations.experiment.plan import Corpus, RunSpec, make_plan
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Suite, Variant, load_published, load_suite
-from ablations.storage.store import DIVERGED, DONE, FAILED, RUN_SCHEMA, Store
+from ablations.storage.status import Status
+from ablations.storage.store import RUN_SCHEMA, Store
 from awd.corpus import DATASETS, corpus_identity
 
 # changes in log-perplexity x 100, near the paper's but not in its order
@@ -72,7 +73,7 @@ def report_data(
     for spec in plan:
         place = (spec.variant, spec.seed)
         if place not in without:
-            status = DIVERGED if place in diverged else FAILED if place in failed else DONE
+            status = Status.DIVERGED if place in diverged else Status.FAILED if place in failed else Status.DONE
             write_run(store, spec, status)
     published = load_published(the_suite, the_suite.name) if suite is None else None
     values: dict[str, Any] = {
@@ -87,7 +88,7 @@ def report_data(
     return Comparison(**(values | others))
 
 
-def write_run(store: Store, spec: RunSpec, status: str = DONE) -> None:
+def write_run(store: Store, spec: RunSpec, status: str = Status.DONE) -> None:
     draw = random.Random(f"{spec.dataset} {spec.variant} {spec.seed}")
     of_seed = random.Random(f"{spec.dataset} {spec.seed}").gauss(0, 0.012)
     position = int(spec.variant[1:]) if spec.variant[1:].isdigit() else 0
@@ -100,14 +101,14 @@ def write_run(store: Store, spec: RunSpec, status: str = DONE) -> None:
     }
     row |= {"config": spec.config_json, "device": "cpu", "torch_version": "2.13.0", "status": status}
     row |= {"finished_at": "2026-01-01T00:00:00+00:00", "seconds": 61.0, "epochs": len(epochs)}
-    if status == DONE:
+    if status == Status.DONE:
         row |= {"valid_ppl": min(epoch["valid_ppl"] for epoch in epochs), "averaging_started": averaging}
         row["test_ppl"] = row["valid_ppl"] * math.exp(draw.gauss(-0.03, 0.003))
         row["parameters"] = PARAMETERS.get(spec.variant, PARAMETERS["full"])
     else:
-        epochs = epochs[:9] if status == DIVERGED else []
+        epochs = epochs[:9] if status == Status.DIVERGED else []
         not_finite = "loss not finite in phase train, epoch 10, step 3"
-        row["error"] = not_finite if status == DIVERGED else "Traceback\nOSError: disk full"
+        row["error"] = not_finite if status == Status.DIVERGED else "Traceback\nOSError: disk full"
     store.write(row, epochs)
 
 
@@ -136,5 +137,5 @@ def _curve(spec: RunSpec, level: float, draw: random.Random) -> Any:
 
 
 def stale_runs(count: int) -> pd.DataFrame:
-    rows = [[f"{place:020x}", "demo", "python-docs", "full", place, DONE] for place in range(count)]
+    rows = [[f"{place:020x}", "demo", "python-docs", "full", place, Status.DONE] for place in range(count)]
     return pd.DataFrame(rows, columns=["run_id", "profile", "dataset", "variant", "seed", "status"])

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ablations.storage.store import EPOCH_SCHEMA, PAUSED, RUN_SCHEMA, DamagedShardError, Store, StoreError
+from ablations.storage.status import Status
+from ablations.storage.store import EPOCH_SCHEMA, RUN_SCHEMA, DamagedShardError, Store, StoreError
 from awd.files import PLACEHOLDER, write_sealed
 from tests.ablations.conftest import ROOT
 
@@ -276,11 +277,11 @@ for attempt in (store.runs, lambda: store.write({"run_id": "a", "status": "faile
 def test_a_paused_run_replaces_what_failed_and_never_what_is_done(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.write(row(status="failed"), [])
-    assert store.write(row(status=PAUSED, valid_ppl=None, resumes=1), [EPOCH])
+    assert store.write(row(status=Status.PAUSED, valid_ppl=None, resumes=1), [EPOCH])
     assert store.statuses() == {"a": "paused"}
     assert store.runs()["resumes"].tolist() == [1]
     assert store.write(row(resumes=2), [EPOCH])
-    assert not store.write(row(status=PAUSED, resumes=3), [])
+    assert not store.write(row(status=Status.PAUSED, resumes=3), [])
     assert store.runs()[["status", "resumes"]].to_numpy().tolist() == [["done", 2]]
 
 
