@@ -25,7 +25,10 @@ def batchify(tokens: Tensor, batch_size: int, split: str) -> Tensor:
 
     Raises:
         CorpusError: fewer than two rows, so that nothing could be predicted.
+        ValueError: ``tokens`` has more or fewer dimensions than one, or ``batch_size`` is below 1.
     """
+    if tokens.dim() != 1:
+        raise ValueError(f"tokens: given shape {tuple(tokens.shape)}, expected (tokens,)")
     rows = count_rows(len(tokens), batch_size, split)
     # (tokens,) -> (batch, rows) -> (rows, batch)
     return tokens[: rows * batch_size].view(batch_size, rows).t().contiguous()
@@ -36,7 +39,10 @@ def count_rows(tokens: int, batch_size: int, split: str) -> int:
 
     Raises:
         CorpusError: fewer than two, so that nothing could be predicted; the message names split, sizes and key.
+        ValueError: ``batch_size`` is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: given {batch_size}, expected an integer from 1 on")
     rows = tokens // batch_size
     if rows < 2:
         raise CorpusError(

@@ -33,12 +33,25 @@ class Text:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The three splits as token ids, and the words they stand for."""
+    """The three splits as token ids, and the words they stand for.
+
+    Raises:
+        ValueError: an id is no word's place; names the split, the ids and the number of words.
+    """
 
     words: list[str]
     train: list[int]
     valid: list[int]
     test: list[int]
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            ids = getattr(self, split)
+            if ids and not 0 <= min(ids) <= max(ids) < len(self.words):
+                raise ValueError(
+                    f"{split}: given ids from {min(ids)} to {max(ids)}, expected 0 to {len(self.words) - 1}: the "
+                    f"vocabulary has {len(self.words)} words"
+                )
 
 
 def split_lines(text: str) -> list[str]:
