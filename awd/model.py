@@ -63,9 +63,9 @@ class AWDLSTM(nn.Module):
         streams: where the initial weights are drawn from; ``None`` is torch's global generator.
         engine: what computes a training step; evaluation is always PyTorch's own kernels in float32.
 
-    Whatever is handed to it must fit: a wrong shape, type or device ends in a ``ValueError`` that names what was given and
-    what is expected. So does an id beyond the vocabulary, on a CPU; on a GPU that is CUDA's own error, as looking first
-    would take time, but :func:`awd.evaluate` does look.
+    Whatever is handed to it must fit: a wrong shape, type or device ends in a ``ValueError`` that names what was given
+    and what is expected. So does an id beyond the vocabulary, on a CPU; on a GPU that is CUDA's own error, as looking
+    first would take time, but :func:`awd.evaluate` does look.
 
     Example::
 

@@ -329,17 +329,27 @@ def status(
 @app.command()
 def data(
     names: Annotated[list[str], typer.Argument(help="python-docs, ptb, wikitext-2, or a folder.")],
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="As this profile would use it. Default: the whole corpus.")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Fetch a corpus, or check one at hand: token counts, vocabulary, digest.
+    """Fetch a corpus, or check one at hand: token counts, vocabulary, share of unknown words, digest.
 
-    **Examples**: `data ptb`; `data wikitext-2 --data-dir ~/corpora`; `data my/folder`
+    **Examples**: `data ptb`; `data wikitext-2 --data-dir ~/corpora`; `data my/folder --profile demo`
     """
     from ablations.cli.listing import print_corpus
+    from ablations.experiment.selection import select, usages
     from awd.corpus import load_corpus
+    from awd.corpus.usage import examine
 
     for name in names:
-        print_corpus(load_corpus(name, data_dir=data_dir, on_message=say), stdout)
+        text = load_corpus(name, data_dir=data_dir, on_message=say)
+        if profile is None:
+            found = [examine(text)]
+        else:
+            found = usages(select("table5", profile, [name], engine="torch", precision="fp32"), [text])
+        print_corpus(text, found, stdout)
 
 
 def main() -> NoReturn:

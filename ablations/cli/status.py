@@ -22,6 +22,7 @@ from ablations.experiment.selection import Selection
 from ablations.storage.leases import Leases
 from ablations.storage.progress import Progress, ProgressFolder
 from ablations.storage.store import DONE, PAUSED, Store, StoreError
+from awd.messages import number_text
 
 RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"
 _ENDED = ("done", "failed", "diverged", DAMAGED)
@@ -187,7 +188,7 @@ def totals(found: Sequence[Standing]) -> str:
 
 def _numbers(standing: Standing) -> list[str]:
     numbers = [standing.valid_ppl, standing.test_ppl if standing.status == DONE else None]
-    return ["" if number is None else f"{number:.2f}" for number in numbers]
+    return ["" if number is None else number_text(number) for number in numbers]
 
 
 def _table(

@@ -129,9 +129,9 @@ def _cost(spec: RunSpec, size: Size) -> _Cost:
     for split in SPLITS:
         columns = getattr(config.training, batch_key(split))
         most = enough if split == "train" else max(2, _EVALUATION_TOKENS // columns)
-        rows.append(min(most, count_rows(size.splits[split], columns, split)))
+        rows.append(min(most, count_rows(size.usage.tokens[split], columns, split)))
     return _Cost(
-        vocabulary=size.vocabulary,
+        vocabulary=size.usage.vocabulary,
         model=config.model,
         window_length=config.windows.length,
         adam=config.optimizer.method == "adam",
@@ -147,12 +147,12 @@ def _scaled(spec: RunSpec, size: Size, pace: _Pace) -> Estimate:
     rows = size.tokens // training.batch_size  # predicted, in an epoch
     length = min(rows, _mean_length(spec.config.windows))
     step = pace.fixed + length * pace.row
-    whole, beginning = size.splits["valid"], spec.config.corpus.valid_tokens or size.splits["valid"]
+    whole, beginning = size.usage.tokens["valid"], spec.config.corpus.valid_tokens or size.usage.tokens["valid"]
     validation, last = (
         predicted_tokens(min(whole, tokens), training.valid_batch_size) * pace.valid for tokens in (beginning, whole)
     )
     epoch = rows / length * step + validation
-    test = predicted_tokens(size.splits["test"], training.test_batch_size) * pace.test
+    test = predicted_tokens(size.usage.tokens["test"], training.test_batch_size) * pace.test
     end = test + (last if beginning < whole else 0.0)
     return Estimate(step, epoch, size.most_epochs * epoch + end)
 

@@ -22,7 +22,9 @@ from ablations.analysis.statistics import (
 from ablations.report.formats import DASH, NOT_ENDED, number, plural
 from ablations.storage.store import DIVERGED, DONE, FAILED, PAUSED
 from awd.config import config_from_dict
-from awd.messages import one_line
+from awd.corpus.text import SPLITS as TEXT_SPLITS
+from awd.corpus.usage import describe_unknown, unknown_warning
+from awd.messages import number_text, one_line
 
 MOST_LISTED = 20
 INTERVAL_TITLES = {T: "t", BOOTSTRAP: "bootstrap"}
@@ -151,6 +153,16 @@ def _with_interval(row: dict[Hashable, Any], name: str) -> str:
     return number(row[name]) if low == DASH else f"{number(row[name])} [{low}, {high}]"
 
 
+def unknown(data: ReportData, dataset: str) -> str:
+    """Which share of the tokens is ``<unk>``, as a warning where it is large; empty where no run says."""
+    runs = data.runs[data.runs["dataset"].eq(dataset)]
+    shares = {split: runs[f"{split}_unknown"].max() for split in TEXT_SPLITS}
+    if pd.isna(list(shares.values())).any():
+        return ""
+    warning = unknown_warning(shares)
+    return f"Warning: {warning}." if warning else f"{describe_unknown(shares)}."
+
+
 def not_ended(data: ReportData, frame: pd.DataFrame, dataset: str) -> str:
     """Which rows might have become better if trained longer; empty where none."""
     rows = frame[frame["dataset"].eq(dataset) & frame["not_ended"].gt(0)]
@@ -174,6 +186,7 @@ def caption(data: ReportData, frame: pd.DataFrame, dataset: str, *, intervals: b
         scale(data, dataset),
         *(one_line(note) for note in data.notes),
         unfinished(data, dataset),
+        unknown(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
         not_ended(data, frame, dataset),
@@ -192,6 +205,7 @@ def short_caption(data: ReportData, frame: pd.DataFrame, dataset: str) -> list[s
         scale(data, dataset),
         *(one_line(note) for note in data.notes),
         unfinished(data, dataset),
+        unknown(data, dataset),
         without_baseline(data, frame, dataset),
         decided(data, frame, dataset),
         not_ended(data, frame, dataset),
@@ -225,7 +239,9 @@ def paused(data: ReportData) -> list[str]:
     runs = data.runs[data.runs["status"].eq(PAUSED)]
     lines = []
     for run in runs.head(MOST_LISTED).to_dict("records"):
-        best = "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {run['valid_ppl']:.2f}"
+        best = (
+            "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {number_text(run['valid_ppl'])}"
+        )
         config = config_from_dict(json.loads(run["config"]), "a recorded run")
         epochs = f"{run['epochs']:.0f} of at most {config.most_epochs} epochs"
         lines.append(f"{run['dataset']} {run['variant']} seed {run['seed']}: paused after {epochs}{best}")

@@ -25,6 +25,7 @@ from ablations.report.captions import (
     stale,
     strengths,
     unfinished,
+    unknown,
     without_baseline,
 )
 from ablations.report.claims import judged_claims
@@ -127,6 +128,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             sentence
             for sentence in (
                 unfinished(data, dataset),
+                unknown(data, dataset),
                 without_baseline(data, frame, dataset),
                 _together(not_ended(data, frame, dataset)),
                 reading(data, frame, dataset, intervals=True),
