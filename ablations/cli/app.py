@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from ablations.cli.console import say, stderr, stdout
+from ablations.cli.evaluate import evaluate
 from ablations.cli.options import (
     DataDirOption,
     DatasetOption,
@@ -285,6 +286,7 @@ def ladder(
 
 
 app.command()(tune)
+app.command()(evaluate)
 
 
 @app.command("list")

@@ -153,7 +153,7 @@ class TestTheVocabularyOfATrainedNetwork:
         assert encode(text, words=encode(text).words) == encode(text)
 
     def test_without_unk_refuses_unseen_words_by_name(self):
-        with pytest.raises(CorpusError, match="own: .*such as 'b', and it has no <unk>"):
+        with pytest.raises(CorpusError, match=r"own: .*such as 'b', and it has no <unk>"):
             encode(make(b"a b\n"), words=["a", EOS])
 
     def test_has_every_word_once(self):

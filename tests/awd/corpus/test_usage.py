@@ -20,7 +20,7 @@ def test_a_vocabulary_of_less_than_ten_words_is_refused():
     assert examine(make(LETTERS)).vocabulary == 10
     with pytest.raises(CorpusError, match="own: a vocabulary of 9 words is too small: at least 10 are needed"):
         examine(make("a b c d e f g h", "a", "a"))
-    with pytest.raises(CorpusError, match="vocabulary of 2 words .* corpus.minimum_count, 100000, become <unk>"):
+    with pytest.raises(CorpusError, match=r"vocabulary of 2 words .* corpus.minimum_count, 100000, become <unk>"):
         examine(make(LETTERS), CorpusConfig(minimum_count=100_000))
 
 
