@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from awd.checks import require_count, require_length, require_tensor
 from awd.config import LARGEST_DROPOUT, ModelConfig, RegularizationConfig
 from awd.streams import Streams
 
@@ -77,7 +78,12 @@ def draw_masks(
 
     Returns:
         Masks shaped as :class:`Masks` says. A probability of 0 draws nothing from its stream.
+
+    Raises:
+        ValueError: a size is not an integer from 1 on.
     """
+    require_count("vocabulary_size", vocabulary_size)
+    require_count("batch_size", batch_size)
 
     def mask(name: str, shape: tuple[int, ...], p: float) -> Tensor | None:
         if p == 0:
@@ -98,6 +104,32 @@ def draw_masks(
             for layer, (_, width) in enumerate(sizes)
         ),
     )
+
+
+def require_masks(masks: Masks, sizes: list[tuple[int, int]], vocabulary: int, batch: int, like: Tensor) -> None:
+    """Refuse masks that are not of a network's shapes, as :class:`Masks` has them.
+
+    Args:
+        sizes: ``(input width, output width)`` of each layer.
+        like: a tensor of the network.
+
+    Raises:
+        ValueError: names the mask, and the shape, type or device given and expected.
+    """
+    require_length("masks.hidden", masks.hidden, len(sizes) - 1)
+    require_length("masks.weight", masks.weight, len(sizes))
+    _require("embedding", masks.embedding, (vocabulary, 1), like)
+    _require("input", masks.input, (1, batch, sizes[0][0]), like)
+    _require("output", masks.output, (1, batch, sizes[-1][1]), like)
+    for layer, (_, width) in enumerate(sizes):
+        _require(f"weight of layer {layer}", masks.weight[layer], (4 * width, width), like)
+    for layer, mask in enumerate(masks.hidden):
+        _require(f"hidden after layer {layer}", mask, (1, batch, sizes[layer][1]), like)
+
+
+def _require(name: str, mask: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
+    if mask is not None:
+        require_tensor(f"mask, {name}", mask, shape, like)
 
 
 def apply(mask: Tensor | None, values: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ _NARROWEST = {torch.float32: 1000, torch.bfloat16: 350}
 # below it the few operations of a plain softmax take less time than the many of the chunked one
 _FEWEST_LOGITS = 1 << 20
 
+# by default torch leaves out rows whose target is -100; no tensor of ids is checked against this one
+_NONE_IGNORED = torch.iinfo(torch.int64).min
+
 
 class Weights(NamedTuple):
     """An LSTM layer's parameters, gates stacked as torch does: input, forget, cell, output."""
@@ -66,7 +69,7 @@ class Engine(ABC):
             x: ``(rows, width)``.
             weight: ``(words, width)``.
             bias: ``(words,)``.
-            targets: ids, ``(rows,)``.
+            targets: ids, ``(rows,)``; every row counts, as no id means "ignore this one".
         """
 
 
@@ -84,7 +87,7 @@ class TorchEngine(Engine):
         """See :meth:`Engine.cross_entropy`."""
         operand = self.operand(x.dtype)
         logits = F.linear(x.to(operand), weight.to(operand), bias.to(operand))  # (rows, words)
-        return F.cross_entropy(logits.to(x.dtype), targets)
+        return F.cross_entropy(logits.to(x.dtype), targets, ignore_index=_NONE_IGNORED)
 
 
 class FastEngine(Engine):

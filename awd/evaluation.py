@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from awd.checks import require_ids, require_tensor
 from awd.model import AWDLSTM, detach
 
 # what bounds memory: the layers read many tokens at once, as each call packs their weights anew; the softmax fewer
@@ -31,7 +32,14 @@ def evaluate(model: AWDLSTM, batches: Tensor) -> float:
     Args:
         model: left in the mode it was in, whatever happens.
         batches: ids, ``(rows, columns)``; all but the first row are predicted.
+
+    Raises:
+        ValueError: no such ids: of another shape, type or device, fewer than two rows, or beyond the vocabulary.
     """
+    require_tensor("batches", batches, ("rows", "columns"), model.decoder.bias, torch.int64)
+    if len(batches) < 2:
+        raise ValueError(f"batches: given {len(batches)} row, expected 2 or more: the first is not predicted")
+    require_ids("batches", batches, model.vocabulary_size)
     was_training = model.training
     model.eval()
     try:

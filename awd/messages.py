@@ -70,6 +70,13 @@ def _fields_at(schema: type, path: list[str]) -> list[str]:
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
 
 
+def number_text(value: float, digits: int = 2, sign: str = "-") -> str:
+    """``61.23``; from a million on ``2.0e43``. ``sign`` is that of Python's format: ``+`` writes it always."""
+    if abs(value) < 1e6:
+        return f"{value:{sign}z.{digits}f}"
+    return f"{value:{sign}.1e}".replace("e+0", "e").replace("e+", "e")
+
+
 def one_line(text: str) -> str:
     """Text with every run of white space as one space, so that it stays in its cell, and without what is no letter."""
     return "".join("�" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in " ".join(text.split()))

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from awd.checks import require_count, require_ids, require_length, require_tensor
 from awd.config import ModelConfig, RegularizationConfig
-from awd.dropout import Masks, apply, draw_masks, no_masks
+from awd.dropout import Masks, apply, draw_masks, no_masks, require_masks
 from awd.engine import PLAIN, Engine, State
-from awd.lstm import WeightDropLSTM
+from awd.lstm import WeightDropLSTM, require_state
 from awd.penalties import activation_penalty, temporal_activation_penalty
 from awd.streams import Streams
 
@@ -62,6 +63,10 @@ class AWDLSTM(nn.Module):
         streams: where the initial weights are drawn from; ``None`` is torch's global generator.
         engine: what computes a training step; evaluation is always PyTorch's own kernels in float32.
 
+    Whatever is handed to it must fit: a wrong shape, type or device ends in a ``ValueError`` that names what was given
+    and what is expected. So does an id beyond the vocabulary, on a CPU; on a GPU that is CUDA's own error, as looking
+    first would take time, but :func:`awd.evaluate` does look.
+
     Example::
 
         model = AWDLSTM(10_000)
@@ -79,6 +84,7 @@ class AWDLSTM(nn.Module):
         engine: Engine = PLAIN,
     ) -> None:
         super().__init__()
+        require_count("vocabulary_size", vocabulary_size)
         self.engine = engine
         self.vocabulary_size = vocabulary_size
         self.model_config = model or ModelConfig()
@@ -133,6 +139,7 @@ class AWDLSTM(nn.Module):
 
     def initial_state(self, batch_size: int) -> list[State]:
         """Zero hidden and cell state, ``(batch, width)`` each, for every layer."""
+        require_count("batch_size", batch_size)
         weight = self.decoder.bias
         return [
             (weight.new_zeros(batch_size, width), weight.new_zeros(batch_size, width))
@@ -161,14 +168,20 @@ class AWDLSTM(nn.Module):
             masks: the minibatch's masks; drawn here in training mode when left out.
 
         Raises:
-            ValueError: masks were given in evaluation mode, where nothing may be dropped.
+            ValueError: masks were given in evaluation mode, where nothing may be dropped; or an argument does not fit
+                this network, or another.
         """
+        self._check(tokens, state, masks)
         if masks is not None and not self.training:
             raise ValueError("masks given in evaluation mode; call model.train() first")
         if masks is None:
             masks = self.draw_masks(tokens.shape[1]) if self.training else no_masks(len(self.layers))
         # the look-up alone sees dropped words; the tied softmax keeps the whole matrix
-        embedded = F.embedding(tokens, self.embedding.weight)  # (time, batch, embedding)
+        try:
+            embedded = F.embedding(tokens, self.embedding.weight)  # (time, batch, embedding)
+        except IndexError:
+            require_ids("tokens", tokens, self.vocabulary_size)
+            raise
         if masks.embedding is not None:
             embedded = masks.embedding[tokens] * embedded
         hidden = apply(masks.input, embedded)
@@ -181,8 +194,23 @@ class AWDLSTM(nn.Module):
                 hidden = apply(masks.hidden[layer], raw)
         return Output(raw, apply(masks.output, raw), states)
 
+    def _check(self, tokens: Tensor, state: list[State], masks: Masks | None) -> None:
+        weight = self.decoder.bias
+        require_tensor("tokens", tokens, ("time", "batch"), weight, torch.int64)
+        batch, sizes = tokens.shape[1], self.model_config.layer_sizes
+        require_length("layers of state", state, len(sizes))
+        for layer, (_, width) in enumerate(sizes):
+            require_state(f"state of layer {layer}", state[layer], (batch, width), weight)
+        if masks is not None:
+            require_masks(masks, sizes, self.vocabulary_size, batch, weight)
+
     def logits(self, output: Output) -> Tensor:
-        """Unnormalised log-probabilities of the next token, ``(time, batch, vocabulary)``."""
+        """Unnormalised log-probabilities of the next token, ``(time, batch, vocabulary)``.
+
+        Raises:
+            ValueError: the output is not of this network.
+        """
+        self._check_output(output)
         return self.decoder(output.dropped)
 
     def loss(self, output: Output, targets: Tensor) -> Loss:
@@ -190,13 +218,22 @@ class AWDLSTM(nn.Module):
 
         Args:
             output: what :meth:`forward` returned.
-            targets: ids of the next tokens, ``(time, batch)``.
+            targets: ids of the next tokens, ``(time, batch)``; no id means "ignore this one", -100 neither.
+
+        Raises:
+            ValueError: output and targets do not fit this network, or each other.
         """
+        self._check_output(output)
+        require_tensor("targets", targets, output.dropped.shape[:2], output.dropped, torch.int64)
         # (time, batch, width) -> (time * batch, width)
         engine = self.engine if self.training else PLAIN
-        cross_entropy = engine.cross_entropy(
-            output.dropped.flatten(0, 1), self.decoder.weight, self.decoder.bias, targets.flatten()
-        )
+        flat = output.dropped.flatten(0, 1)
+        try:
+            cross_entropy = engine.cross_entropy(flat, self.decoder.weight, self.decoder.bias, targets.flatten())
+        except (IndexError, RuntimeError):
+            if targets.device.type == "cpu":
+                require_ids("targets", targets, self.vocabulary_size)
+            raise
         zero = output.raw.new_zeros(())
         alpha = self.regularization.activation_penalty
         beta = self.regularization.temporal_activation_penalty
@@ -205,6 +242,11 @@ class AWDLSTM(nn.Module):
             activation_penalty(output.dropped, alpha) if alpha else zero,
             temporal_activation_penalty(output.raw, beta) if beta else zero,
         )
+
+    def _check_output(self, output: Output) -> None:
+        width, weight = self.decoder.in_features, self.decoder.bias
+        require_tensor("output.dropped", output.dropped, ("time", "batch", width), weight)
+        require_tensor("output.raw", output.raw, output.dropped.shape, weight)
 
 
 def detach(state: list[State]) -> list[State]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,10 +84,13 @@ def save_pretrained(
         about: more to be kept with it, as text: ``run_id="ab12", seed=1``.
 
     Raises:
-        ValueError: network, configuration and words do not belong together; nothing has been written.
+        ValueError: network, configuration and words do not belong together, or a word is there twice; nothing has been
+            written.
         OSError: the disk is full, or the folder not writable; what is in the folder then loads as before, or not.
     """
     folder = Path(folder)
+    if fault := _no_vocabulary(words):
+        raise ValueError(f"words: {fault}")
     # a tied matrix has two names and comes once
     tensors = {
         name: parameter.detach().to("cpu", torch.float32).contiguous() for name, parameter in model.named_parameters()
@@ -126,6 +130,8 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu", e
         words = _validate(list[str], _read_json(folder / VOCABULARY, notes), folder / VOCABULARY)
     except OSError as error:
         raise PretrainedError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
+    if fault := _no_vocabulary(words):
+        raise PretrainedError(f"{folder / VOCABULARY}: {fault}")
     model = _skeleton(config, words, engine)
     if fault := _misfit(model, tensors):
         raise PretrainedError(f"{folder / WEIGHTS}: {fault}")
@@ -140,6 +146,16 @@ def _skeleton(config: Config, words: Sequence[str], engine: Engine = PLAIN) -> A
     """A network without weights: nothing is allocated, whatever sizes a file asks for, and nothing drawn."""
     with torch.device("meta"):
         return AWDLSTM(len(words), config.model, config.regularization, engine=engine)
+
+
+def _no_vocabulary(words: Sequence[str]) -> str:
+    """What keeps words from being a vocabulary; empty if nothing does."""
+    if not words:
+        return "no word"
+    if not all(isinstance(word, str) for word in words):
+        return "not all of them are text"
+    word, count = Counter(words).most_common(1)[0]
+    return f"{word!r} is there {count} times" if count > 1 else ""
 
 
 def _misfit(network: AWDLSTM, tensors: Mapping[str, Tensor]) -> str:

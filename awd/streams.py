@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Mapping
 
 import torch
@@ -16,10 +17,17 @@ class Streams:
         device: where the generators draw. The same seed gives other draws on another kind of device.
 
     A name always gives the same stream, whatever other streams exist or were drawn from.
+
+    Raises:
+        ValueError: the seed is not an integer.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
-        self.seed, self.device = seed, torch.device(device)
+        try:
+            self.seed = operator.index(seed)  # 1.0 would draw other numbers than 1
+        except TypeError:
+            raise ValueError(f"seed: given {seed!r}, expected an integer") from None
+        self.device = torch.device(device)
         self._generators: dict[str, torch.Generator] = {}
 
     def __getitem__(self, name: str) -> torch.Generator:

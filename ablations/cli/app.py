@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ablations.cli.console import stderr, stdout, tell
+from ablations.cli.evaluate import evaluate
 from ablations.cli.options import (
     REFERENCE,
     DataDirOption,
@@ -207,6 +208,7 @@ def ladder(
 
 
 command(app)(tune)
+command(app)(evaluate)
 
 
 @command(app, "list")
@@ -243,17 +245,27 @@ def status(
 def data(
     *,
     names: Annotated[list[str], typer.Argument(help="python-docs, ptb, wikitext-2, or a folder.")],
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="As this profile would use it. Default: the whole corpus.")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Fetch a corpus, or check one at hand: token counts, vocabulary, digest.
+    """Fetch a corpus, or check one at hand: token counts, vocabulary, share of unknown words, digest.
 
-    **Examples**: `data ptb`; `data wikitext-2 --data-dir ~/corpora`; `data my/folder`
+    **Examples**: `data ptb`; `data wikitext-2 --data-dir ~/corpora`; `data my/folder --profile demo`
     """
     from ablations.cli.listing import print_corpus
+    from ablations.experiment.selection import select, usages
     from awd.corpus import load_corpus
+    from awd.corpus.usage import examine
 
     for name in names:
-        print_corpus(load_corpus(name, data_dir=data_dir, on_message=tell), stdout)
+        text = load_corpus(name, data_dir=data_dir, on_message=tell)
+        if profile is None:
+            found = [examine(text)]
+        else:
+            found = usages(select("table5", profile, [name], engine="torch", precision="fp32"), [text])
+        print_corpus(text, found, stdout)
 
 
 def main() -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,7 +17,8 @@ from ablations.storage.store import Store
 from ablations.terminal import Sheet, say
 from ablations.tuning.search import load_search
 from awd.corpus import DATASETS
-from awd.corpus.text import SPLITS, Text, encode
+from awd.corpus.text import Text
+from awd.corpus.usage import Usage, describe_unknown
 
 if TYPE_CHECKING:
     from ablations.execution.runner import RunOptions
@@ -49,6 +50,7 @@ def print_plan(selection: Selection, store: Store, options: RunOptions, console:
             hours = "-" if expected is None else _hours(expected.seconds)
             sheet.add(spec.variant, str(spec.seed), *counts, hours, statuses.get(spec.run_id, Status.MISSING))
         console.print(sheet)
+    _print_lines(dict.fromkeys(line for spec in plan for line in _in_words(taken[spec.run_id].usage)), console)
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
     seconds = [expected.seconds for expected in estimates.values()]
     needed = f"at most {tokens:,} tokens{_needed_hours(seconds, options.at_once)}"
@@ -118,8 +120,19 @@ def _flat(overrides: dict[str, object], prefix: str = "") -> list[str]:
     return lines
 
 
-def print_corpus(text: Text, console: Console) -> None:
-    """Token counts, vocabulary and digest of a corpus."""
-    vocabulary = len(encode(text).words)
-    counts = ", ".join(f"{split} {len(getattr(text, split)):,}" for split in SPLITS)
-    say(console, f"{text.name}: {counts} tokens; vocabulary {vocabulary:,}; sha256 {text.sha256}")
+def print_corpus(text: Text, usages: Sequence[Usage], console: Console) -> None:
+    """Token counts, vocabulary, share of ``<unk>`` and digest of a corpus, once for each way in which it is used."""
+    for usage in usages:
+        line, *warnings = _in_words(usage)
+        _print_lines([f"{line}; sha256 {text.sha256}", *warnings], console)
+
+
+def _in_words(usage: Usage) -> list[str]:
+    counts = ", ".join(f"{split} {count:,}" for split, count in usage.tokens.items())
+    line = f"{usage.name}: {counts} tokens; vocabulary {usage.vocabulary:,}; {describe_unknown(usage.unknown)}"
+    return [line, *(f"warning: {warning}" for warning in usage.warnings)]
+
+
+def _print_lines(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        say(console, line)

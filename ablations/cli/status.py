@@ -18,7 +18,7 @@ from ablations.experiment.selection import Selection
 from ablations.storage.status import Status
 from ablations.storage.store import Store, StoreError
 from ablations.terminal import Sheet, literal, say
-from awd.messages import one_line
+from awd.messages import number_text, one_line
 
 # what is shown first where room is short
 _ORDER = [Status.RUNNING, Status.FAILED, Status.DIVERGED, Status.DAMAGED, Status.PAUSED, Status.DONE, Status.MISSING]
@@ -80,7 +80,7 @@ def _plan(selection: Selection, store: Store) -> list[RunSpec]:
 
 def _numbers(standing: Standing) -> list[str]:
     numbers = [standing.valid_ppl, standing.test_ppl if standing.status == Status.DONE else None]
-    return ["" if number is None else f"{number:.2f}" for number in numbers]
+    return ["" if number is None else number_text(number) for number in numbers]
 
 
 def _shown(found: Sequence[Standing], selection: Selection, room: int | None = None) -> Group:

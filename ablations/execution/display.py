@@ -13,8 +13,8 @@ from rich.progress import TaskID
 from ablations.execution.worker import Summary
 from ablations.experiment.plan import RunSpec
 from ablations.storage.progress import Progress, ProgressFolder
-from ablations.storage.status import Status
 from ablations.terminal import bars, clock, say, text_column
+from awd.messages import number_text
 
 _POLL_SECONDS = 0.5
 _PLAIN_LINE_SECONDS = 60.0  # how often a log says where the running runs are
@@ -64,8 +64,8 @@ class Display:
                 self.bars.remove_task(self.tasks.pop(spec.run_id))
             self.bars.advance(self.whole)
             count = f"[{len(self.finished)}/{len(self.specs)}]"
-        if summary.status == Status.DONE:
-            outcome = f"valid {summary.valid_ppl:.2f}  test {summary.test_ppl:.2f}"
+        if summary.valid_ppl is not None and summary.test_ppl is not None:
+            outcome = f"valid {number_text(summary.valid_ppl)}  test {number_text(summary.test_ppl)}"
         else:
             outcome = f"{summary.status}: {last_line(summary.error)}"
         by_another = ", by another caller" if summary.by_another else ""
@@ -91,7 +91,7 @@ class Display:
                 last_line = time.monotonic()
 
     def _show(self, spec: RunSpec, now: Progress, plain: bool) -> None:
-        ppl = f"valid {now.valid_ppl:.1f}" if now.valid_ppl is not None else "starting"
+        ppl = f"valid {number_text(now.valid_ppl, 1)}" if now.valid_ppl is not None else "starting"
         detail = f"{now.phase}, {ppl}, {clock(now.seconds_left)} left"
         with self._lock:
             if spec.run_id in self.finished:

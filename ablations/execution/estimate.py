@@ -121,12 +121,12 @@ def _times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]
     """Seconds of a step, of an epoch, and of what comes after the last epoch."""
     config = _timed_config(spec.config)
     columns = {split: getattr(config.training, batch_key(split)) for split in SPLITS}
-    rows = {split: count_rows(size.splits[split], columns[split], split) for split in SPLITS}
+    rows = {split: count_rows(size.usage.tokens[split], columns[split], split) for split in SPLITS}
     steps = sum(1 for _ in windows(rows["train"], config.windows, Streams(spec.seed)["window lengths"]))
     window = Window(0, round((rows["train"] - 1) / steps), rate_scale=1.0)
     kept = {split: min(rows[split], _EVALUATED_ROWS) for split in SPLITS} | {"train": window.length + 1}
-    words = {split: torch.randint(size.vocabulary, (kept[split] * columns[split],)).tolist() for split in SPLITS}
-    corpus, engine = Encoded([""] * size.vocabulary, **words), make_engine(spec.engine, spec.precision, device)
+    words = {split: torch.randint(size.usage.vocabulary, (kept[split] * columns[split],)).tolist() for split in SPLITS}
+    corpus, engine = Encoded([""] * size.usage.vocabulary, **words), make_engine(spec.engine, spec.precision, device)
     trainer = Trainer(config, corpus, spec.seed, device=device, engine=engine)
 
     def evaluation(batches: torch.Tensor, rows: int) -> float:
@@ -135,7 +135,9 @@ def _times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]
 
     step = _seconds(lambda: trainer.step(window), device)
     whole = evaluation(trainer.valid_data, rows["valid"])
-    share = min(1.0, (config.corpus.valid_tokens or math.inf) / size.splits["valid"])  # on which an epoch is validated
+    share = min(
+        1.0, (config.corpus.valid_tokens or math.inf) / size.usage.tokens["valid"]
+    )  # on which an epoch is validated
     end = evaluation(trainer.test_data, rows["test"]) + (whole if share < 1 else 0.0)
     return step, steps * step + share * whole, end
 

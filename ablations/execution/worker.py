@@ -20,6 +20,7 @@ from ablations.storage.provenance import Provenance, on_this_machine
 from ablations.storage.status import Status
 from ablations.storage.store import Store, StoreError
 from awd.errors import DivergedError, InputError
+from awd.messages import number_text
 
 if TYPE_CHECKING:
     from awd.checkpoint import Checkpoints, Interval
@@ -212,22 +213,28 @@ class _Run:
         from awd.trainer import Trainer
 
         job, spec = self.job, self.job.spec
+        corpus = encode_corpus(spec, job.data_dir)
         trainer = Trainer(
             spec.config,
-            encode_corpus(spec, job.data_dir),
+            corpus,
             spec.seed,
             device=device,
             engine=make_engine(spec.engine, spec.precision, device),
             on_epoch=lambda record: self.epochs.append(asdict(record)),
         )
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-        self.facts = {"parameters": parameters, "device": _device_name(device)}
+        unknown = {f"{split}_unknown": share for split, share in corpus.unknown.items()}
+        self.facts = {"parameters": parameters, "device": _device_name(device), **unknown}
         folder = checkpoint_folder(job.results, spec.run_id)
         self.checkpoints = Checkpoints(folder, job.interval, stop=watch, warn=self.warnings.append)
         self.checkpoints.follow(trainer)
         self.epochs.extend(asdict(record) for record in trainer.epochs)
         watch.follow(trainer)
         result = trainer.run()
+        if (last := result.epochs[-1].valid_ppl) > len(corpus.words):
+            guessing = f"guessing among the {len(corpus.words):,} words of the vocabulary"
+            error = f"validation perplexity {number_text(last)} after the last epoch, worse than {guessing}"
+            return {"status": Status.DIVERGED, "error": error}
         if job.keep_weights:
             self._keep_weights(trainer, result.valid_ppl)
         return {

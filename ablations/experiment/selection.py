@@ -13,8 +13,8 @@ from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.experiment.profile import LARGEST_SEED, Profile, load_profile
 from ablations.experiment.suite import Published, Suite, load_published, load_suite
 from awd.corpus import DATASETS, corpus_identity, load_corpus
-from awd.corpus.batching import require_fit as fits
-from awd.corpus.text import Text, encode
+from awd.corpus.text import Text
+from awd.corpus.usage import Usage, examine
 from awd.device import resolve_device
 from awd.errors import ConfigError
 
@@ -84,10 +84,11 @@ class Selection:
         """Name and digest of every corpus, downloaded where missing, and found long enough.
 
         Raises:
-            CorpusError: as :func:`require_fit`.
+            CorpusError: as :func:`usages`.
         """
         texts = self.texts(on_message)
-        require_fit(self, texts)
+        for warning in dict.fromkeys(warning for usage in usages(self, texts) for warning in usage.warnings):
+            on_message(f"warning: {warning}")
         return [Corpus(text.name, source, text.sha256) for source, text in zip(self.datasets, texts, strict=True)]
 
     def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
@@ -149,17 +150,18 @@ def select(
     return replace(selection, engine=engine, precision=precision, device=device)
 
 
-def require_fit(selection: Selection, texts: Sequence[Text]) -> None:
-    """Check every corpus against every configuration, before anything is trained or written.
+def usages(selection: Selection, texts: Sequence[Text]) -> list[Usage]:
+    """What every corpus comes to in every configuration, before anything is trained or written.
 
     Raises:
-        CorpusError: a corpus is too short for a batch, or shorter than ``corpus.train_tokens``.
+        CorpusError: a corpus cannot be used as it is configured.
     """
-    corpora = [Corpus(dataset_name(source), source, "") for source in selection.datasets]
-    for corpus, text in zip(corpora, texts, strict=True):
-        configs = {(spec.config.corpus, spec.config.training) for spec in selection.plan([corpus], seeds=[0])}
-        for cut, training in configs:
-            fits(encode(text, cut), training, cut.valid_tokens)
+    found = []
+    for source, text in zip(selection.datasets, texts, strict=True):
+        plan = selection.plan([Corpus(dataset_name(source), source, "")], seeds=[0])
+        configs = dict.fromkeys((spec.config.corpus, spec.config.training) for spec in plan)
+        found += [examine(text, cut, training) for cut, training in configs]
+    return found
 
 
 def _require_distinct(sources: Sequence[str]) -> None:

@@ -12,7 +12,9 @@ from ablations.analysis.statistics import BOOTSTRAP, CONFIDENCE, ROUGH, T
 from ablations.report.formats import NOT_ENDED, names, number, plural, with_interval
 from ablations.storage.status import UNFINISHED, Status
 from awd.config import config_from_dict
-from awd.messages import one_line
+from awd.corpus.text import SPLITS as TEXT_SPLITS
+from awd.corpus.usage import describe_unknown, unknown_warning
+from awd.messages import number_text, one_line
 
 MOST_LISTED = 20
 INTERVAL_TITLES = {T: "t", BOOTSTRAP: "bootstrap"}
@@ -137,6 +139,16 @@ def correlation(data: Comparison, dataset: str) -> str:
     return "Order of the rows against the paper's: " + "; ".join(sentences) + bracket + "." if sentences else ""
 
 
+def unknown(data: Comparison, dataset: str) -> str:
+    """Which share of the tokens is ``<unk>``, as a warning where it is large; empty where no run says."""
+    runs = data.runs_on(dataset)
+    shares = {split: runs[f"{split}_unknown"].max() for split in TEXT_SPLITS}
+    if pd.isna(list(shares.values())).any():
+        return ""
+    warning = unknown_warning(shares)
+    return f"Warning: {warning}." if warning else f"{describe_unknown(shares)}."
+
+
 def not_ended(data: Comparison, dataset: str) -> str:
     """Which rows might have become better if trained longer; empty where none."""
     rows = data.rows(dataset)
@@ -169,7 +181,7 @@ def short_caption(data: Comparison, dataset: str) -> list[str]:
 
 def _first(data: Comparison, dataset: str) -> list[str]:
     """What nobody should miss."""
-    about = (unfinished, without_baseline, decided, not_ended)
+    about = (unfinished, unknown, without_baseline, decided, not_ended)
     return [scale(data, dataset), *map(one_line, data.notes), *(say(data, dataset) for say in about)]
 
 
@@ -202,7 +214,9 @@ def paused(data: Comparison) -> list[str]:
     runs = data.runs[data.runs["status"].eq(Status.PAUSED)]
     lines = []
     for run in runs.head(MOST_LISTED).to_dict("records"):
-        best = "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {run['valid_ppl']:.2f}"
+        best = (
+            "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {number_text(run['valid_ppl'])}"
+        )
         config = config_from_dict(json.loads(run["config"]), "a recorded run")
         epochs = f"{run['epochs']:.0f} of at most {config.most_epochs} epochs"
         lines.append(f"{run['dataset']} {run['variant']} seed {run['seed']}: paused after {epochs}{best}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from awd.messages import one_line
+from awd.messages import number_text, one_line
 
 DASH = "–"
 NOT_ENDED = "†"  # beside the label of a row whose training had not ended
@@ -59,7 +59,7 @@ def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
     if pd.isna(value):
         return DASH
     sign = "+" if signed else "-"
-    return f"{value:{sign}z.{digits}f}".replace("-", "−")
+    return number_text(value, digits, sign).replace("-", "−")
 
 
 def mean_and_sd(mean: float, sd: float) -> str:

@@ -24,6 +24,7 @@ from ablations.report.captions import (
     stale,
     strengths,
     unfinished,
+    unknown,
     without_baseline,
 )
 from ablations.report.claims import judged_claims
@@ -121,6 +122,7 @@ def _part(data: Comparison, dataset: str) -> dict[str, Any]:
             sentence
             for sentence in (
                 unfinished(data, dataset),
+                unknown(data, dataset),
                 without_baseline(data, dataset),
                 _together(not_ended(data, dataset)),
                 reading(data, dataset, intervals=True),

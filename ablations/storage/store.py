@@ -40,6 +40,9 @@ RUN_SCHEMA = pa.schema(
         ("epochs", pa.int64()),
         ("averaging_started", pa.int64()),
         ("parameters", pa.int64()),
+        ("train_unknown", pa.float64()),  # share of the split's tokens that is <unk>
+        ("valid_unknown", pa.float64()),
+        ("test_unknown", pa.float64()),
         ("seconds", pa.float64()),
         ("resumes", pa.int64()),  # from a checkpoint
         ("tokens_per_second", pa.float64()),

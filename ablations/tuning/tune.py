@@ -31,6 +31,7 @@ from ablations.tuning.study import (
 from ablations.tuning.trial import Order, Tried, try_settings
 from awd.config import config_to_dict, override
 from awd.errors import ConfigError, InputError
+from awd.messages import number_text
 
 if TYPE_CHECKING:
     import optuna
@@ -181,7 +182,7 @@ class _Tuning:
             )
 
     def _tell(self, tried: Tried) -> None:
-        outcome = "no epoch" if tried.valid_ppl is None else f"valid {tried.valid_ppl:.2f}"
+        outcome = "no epoch" if tried.valid_ppl is None else f"valid {number_text(tried.valid_ppl)}"
         why = f", {last_line(tried.why)}" if tried.why else ""
         self._say(f"trial {tried.number}: {outcome}{why}  ({clock(tried.seconds)} of a core; {self._best()})")
 

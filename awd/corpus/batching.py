@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from awd.config import TrainingConfig
-from awd.corpus.text import SPLITS, Encoded
+from awd.corpus.text import SPLITS
 from awd.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ def batchify(tokens: Tensor, batch_size: int, split: str) -> Tensor:
 
     Raises:
         CorpusError: fewer than two rows, so that nothing could be predicted.
+        ValueError: ``tokens`` has more or fewer dimensions than one, or ``batch_size`` is below 1.
     """
+    if tokens.dim() != 1:
+        raise ValueError(f"tokens: given shape {tuple(tokens.shape)}, expected (tokens,)")
     rows = count_rows(len(tokens), batch_size, split)
     # (tokens,) -> (batch, rows) -> (rows, batch)
     return tokens[: rows * batch_size].view(batch_size, rows).t().contiguous()
@@ -36,7 +40,10 @@ def count_rows(tokens: int, batch_size: int, split: str) -> int:
 
     Raises:
         CorpusError: fewer than two, so that nothing could be predicted; the message names split, sizes and key.
+        ValueError: ``batch_size`` is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: given {batch_size}, expected an integer from 1 on")
     rows = tokens // batch_size
     if rows < 2:
         raise CorpusError(
@@ -51,17 +58,19 @@ def batch_key(split: str) -> str:
     return "batch_size" if split == "train" else f"{split}_batch_size"
 
 
-def require_fit(corpus: Encoded, training: TrainingConfig, valid_tokens: int | None = None) -> None:
+def require_fit(tokens: Mapping[str, int], training: TrainingConfig, valid_tokens: int | None = None) -> None:
     """Check every split against its batch, before anything is trained.
 
     Args:
+        tokens: how many each split has.
+        training: whose batches they must fill.
         valid_tokens: of the validation split that an epoch is validated on.
 
     Raises:
         CorpusError: a split is too short.
     """
     for split in SPLITS:
-        count_rows(len(getattr(corpus, split)), getattr(training, batch_key(split)), split)
+        count_rows(tokens[split], getattr(training, batch_key(split)), split)
     if valid_tokens is not None:
         least = 2 * training.valid_batch_size
         if valid_tokens < least:

@@ -29,6 +29,7 @@ class DataSet:
         home: its page.
         sha256: of the bytes of each split's file; empty where the text changes with the Python that carries it.
         tokens: of each split, an ``<eos>`` a line included; empty where ``sha256`` is.
+        unknown: of those, how many are ``<unk>``.
         vocabulary: words, ``<eos>`` included.
         folders: names of its folder within a data folder.
         patterns: names of its files, ``{split}`` in each.
@@ -41,6 +42,7 @@ class DataSet:
     home: str
     sha256: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
     vocabulary: int | None = None
     folders: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
@@ -65,6 +67,7 @@ _PTB = DataSet(
         "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
     },
     tokens={"train": 929_589, "valid": 73_760, "test": 82_430},
+    unknown={"train": 45_020, "valid": 3_485, "test": 4_794},
     vocabulary=10_000,
     folders=("penn", "ptb", "penn-treebank"),
     patterns=("{split}.txt", "ptb.{split}.txt", "{split}.tokens"),
@@ -85,6 +88,7 @@ _WIKITEXT_2 = DataSet(
         "test": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
     },
     tokens={"train": 2_088_628, "valid": 217_646, "test": 245_569},
+    unknown={"train": 54_625, "valid": 11_718, "test": 15_218},
     vocabulary=33_278,
     folders=("wikitext-2", "wikitext2", "wt2"),
     patterns=("{split}.txt", "wiki.{split}.tokens", "{split}.tokens", "wiki.{split}.txt"),

@@ -49,7 +49,7 @@ class FastLSTM(torch.autograd.Function):
         dropped = apply(weight_mask, weight_hh).to(operand)
         gates = inputs.new_empty(steps, batch, 4 * size)
         # row t is the state before step t
-        cells, outputs = inputs.new_empty(2, steps + 1, batch, size)
+        cells, outputs = (inputs.new_empty(steps + 1, batch, size) for _ in range(2))  # each can be let go alone
         cells[0], outputs[0] = cell, hidden
         states = outputs if outputs.dtype == operand else outputs.to(operand)
         from_input = times_transposed(x, weight_ih.to(operand)).view(steps, batch, 4 * size)

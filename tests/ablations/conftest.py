@@ -42,8 +42,8 @@ def cli(tmp_path: Path) -> CommandLine:
 
 
 def write_corpus(folder: Path, train_lines: int = 60) -> Path:
-    """A closed vocabulary of eight words in sentences that can be learned."""
-    sentences = ("the cat sat on a mat", "a dog sat on the mat", "the dog saw a cat", "a cat saw the dog")
+    """A closed vocabulary of ten words in sentences that can be learned."""
+    sentences = ("the cat sat on a mat", "a dog sat on the mat", "the dog saw a cat", "one cat saw that dog")
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", train_lines), ("valid", 20), ("test", 20)):
         lines = [sentences[(index * index + index // 3) % 4] for index in range(count)]

@@ -21,8 +21,8 @@ from ablations.experiment.suite import HERE, Published, Suite, load_suite, named
 from ablations.experiment.yaml_files import load_yaml, parse_yaml
 from awd.config import Config, config_from_dict, config_to_dict, override
 from awd.corpus import load_corpus
-from awd.corpus.batching import require_fit
 from awd.corpus.text import encode
+from awd.corpus.usage import examine
 from awd.errors import ConfigError, CorpusError
 from awd.trainer import Trainer
 from tests.awd.strategies import FIELDS, bounded, legal_values, texts
@@ -218,13 +218,13 @@ def test_any_text_trains_or_is_refused() -> None:
             for split, content in contents.items():
                 (Path(name) / f"{split}.txt").write_bytes(content)
             try:
-                corpus = encode(load_corpus(name), config.corpus)
-                require_fit(corpus, config.training)
+                text = load_corpus(name)
+                examine(text, config.corpus, config.training)
             except CorpusError as error:
                 outcomes["refused"] += 1
                 blames(error, str(Path(name)), Path(name).name, "the ", "corpus.train_tokens")
                 return
-        result = Trainer(config, corpus, seed).run()
+        result = Trainer(config, encode(text, config.corpus), seed).run()
         assert math.isfinite(result.valid_ppl)
         assert math.isfinite(result.test_ppl)
         outcomes["trained"] += 1

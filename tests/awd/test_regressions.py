@@ -173,20 +173,12 @@ def test_without_masks_of_its_caller_a_model_in_training_still_drops_after_evalu
     assert not torch.equal(model(tokens, state).raw, model(tokens, state).raw)
 
 
-def draw_masks_anew_at_every_step(*args, **kwargs) -> Masks:
+def new_mask_at_every_step(mask: Tensor | None, values: Tensor) -> Tensor:
     """Locked masks with time and batch swapped: shared across the batch, varying over time."""
-    masks = dropout.draw_masks(*args, **kwargs)
-
-    def swapped(mask: Tensor, p: float) -> Tensor:
-        shape = (TIME, 1, mask.shape[-1])
-        return dropout.bernoulli_mask(shape, p, kwargs["streams"]["swapped"], torch.device("cpu"), torch.float32)
-
-    return replace(
-        masks,
-        input=swapped(masks.input, 0.4),
-        hidden=tuple(swapped(mask, 0.3) for mask in masks.hidden),
-        output=swapped(masks.output, 0.4),
-    )
+    if mask is None:
+        return values
+    kept = 1 / mask.max().item()
+    return values * (torch.rand(len(values), 1, values.shape[-1]) < kept) / kept
 
 
 def dropped_units(model: AWDLSTM) -> list[Tensor]:
@@ -211,7 +203,7 @@ def check_masks_are_locked(engine: Engine) -> None:
 @in_both_engines
 def test_locked_masks_are_constant_over_time_and_differ_across_the_batch(monkeypatch, engine):
     check_masks_are_locked(engine)
-    monkeypatch.setattr(model_module, "draw_masks", draw_masks_anew_at_every_step)
+    monkeypatch.setattr(model_module, "apply", new_mask_at_every_step)
     catches(check_masks_are_locked, engine)
 
 

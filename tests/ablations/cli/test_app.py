@@ -208,4 +208,4 @@ def test_list_and_data_name_what_there_is(cli: CommandLine, corpus: Path) -> Non
     checked = cli("data", corpus)
     assert checked.returncode == 0
     assert "own-text: train" in checked.stdout
-    assert "vocabulary 9" in checked.stdout
+    assert "vocabulary 11" in checked.stdout

@@ -5,7 +5,7 @@ from awd.config import TrainingConfig
 from awd.corpus import DATASETS, load_corpus
 from awd.corpus.batching import batchify, predicted_tokens, require_fit
 from awd.corpus.files import find_splits
-from awd.corpus.text import SPLITS, Encoded, encode
+from awd.corpus.text import SPLITS, encode
 from awd.errors import CorpusError
 
 KEYS = {"train": "batch_size", "valid": "valid_batch_size", "test": "test_batch_size"}
@@ -35,10 +35,10 @@ def test_a_split_too_short_to_predict_anything_is_refused(split, key):
 def test_every_split_is_checked_against_its_own_batch(split):
     columns = {"train": 4, "valid": 3, "test": 2}
     training = TrainingConfig(batch_size=4, valid_batch_size=3, test_batch_size=2)
-    fitting = {name: [0] * 2 * count for name, count in columns.items()}
-    require_fit(Encoded(["a"], **fitting), training)
+    fitting = {name: 2 * count for name, count in columns.items()}
+    require_fit(fitting, training)
     with pytest.raises(CorpusError, match=f"the {split} split"):
-        require_fit(Encoded(["a"], **fitting | {split: fitting[split][1:]}), training)
+        require_fit(fitting | {split: fitting[split] - 1}, training)
 
 
 @pytest.mark.parametrize(("tokens", "columns"), [(10, 1), (11, 2), (103, 10)])

@@ -92,7 +92,9 @@ def test_an_open_vocabulary_with_unk_of_its_own_keeps_words_seen_once():
 
 
 def test_an_open_vocabulary_with_nothing_to_learn_unk_from_is_refused():
-    with pytest.raises(CorpusError, match="own: valid or test has words that train lacks"):
+    with pytest.raises(
+        CorpusError, match="own: there are words that the vocabulary lacks, such as 'b', and it has no <unk>"
+    ):
         encode(make(b"a a\na a\n", valid=b"new\n"))
 
 
@@ -126,3 +128,44 @@ def test_more_tokens_than_there_are_cannot_be_used():
     with pytest.raises(CorpusError, match=r"corpus\.train_tokens: 4 is more than the 3 tokens .* of own"):
         encode(make(b"a b\n"), CorpusConfig(train_tokens=4))
     assert len(encode(make(b"a b\n"), CorpusConfig(train_tokens=3)).train) == 3
+
+
+def test_a_beginning_without_a_line_end_has_eos_for_the_splits_that_end_in_one():
+    """text8, or any text of one line: the only word that train lacks is our own."""
+    text = make(b"a b c a b c a b c a b c\n", valid=b"b a c", test=b"c c")
+    encoded = encode(text, CorpusConfig(train_tokens=9))
+    assert encoded.words == ["a", "b", "c", EOS]
+    assert encoded.valid == [1, 0, 2, 3]
+    once = encode(make(b"a b once a b\n", valid=b"a\n"), CorpusConfig(train_tokens=5))
+    assert once.words == ["a", "b", "once", EOS], "a closed vocabulary is kept whole"
+
+
+class TestTheVocabularyOfATrainedNetwork:
+    def test_is_used_for_another_text_whose_unseen_words_are_unk(self):
+        words = ["a", "b", UNK, EOS]
+        encoded = encode(make(b"b z a\n", valid=b"a a\n", test=b"y\n"), words=words)
+        assert encoded.words == words
+        assert (encoded.train, encoded.valid, encoded.test) == ([1, 2, 0, 3], [0, 0, 3], [2, 3])
+        assert encoded.unknown == {"train": 1 / 4, "valid": 0.0, "test": 1 / 2}
+
+    def test_gives_the_text_it_was_made_from_the_same_ids(self):
+        text = make(b"a b a\nb once\n", valid=b"a new\n")
+        assert encode(text, words=encode(text).words) == encode(text)
+
+    def test_without_unk_refuses_unseen_words_by_name(self):
+        with pytest.raises(CorpusError, match=r"own: .*such as 'b', and it has no <unk>"):
+            encode(make(b"a b\n"), words=["a", EOS])
+
+    def test_has_every_word_once(self):
+        with pytest.raises(ValueError, match="words: given 3, of which 2 are different"):
+            encode(make(b"a b\n"), words=["a", "a", EOS])
+
+
+def test_eos_of_the_texts_own_and_line_ends_of_old_systems_are_told():
+    assert make(b"a b\r\nb a\r\n").warnings == ()
+    (own,) = make(b"a b <eos>\nb a <eos>\n", valid=b"a <eos>\n").warnings
+    assert own.startswith("own: <eos> stands in the text itself (2 in train, 1 in valid), and every line end is one")
+    (old,) = make(b"a b\rb a\ra\r\n").warnings
+    assert old.startswith("own: carriage returns without a line feed")
+    assert "(2 in train)" in old
+    assert make(b"a <eos>less b\n").warnings == ()

@@ -313,6 +313,17 @@ def test_what_was_kept_is_let_go_by_the_backward_pass_though_the_outputs_live_on
     assert all(tensor() is None for tensor in kept)
 
 
+def test_outputs_that_live_on_keep_no_memory_but_their_own():
+    """Measured in bytes: of a whole window, one step more than is shown, which is the state before it."""
+    leaves, mask = arguments(torch.float32, time=50, batch=8, hidden=100)
+    results = fast(leaves, mask)
+    torch.autograd.grad(weighed(results), leaves)
+    outputs, hidden, cell = results
+    assert outputs.untyped_storage().nbytes() == 4 * 51 * 8 * 100
+    for state in (hidden, cell):
+        assert state.untyped_storage().nbytes() == 4 * 8 * 100
+
+
 def test_a_window_that_is_dropped_is_freed_without_the_garbage_collector():
     gc.disable()
     try:

@@ -1,0 +1,67 @@
+"""A saved model is scored on any text, in the vocabulary that it was trained with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablations.storage.store import Store
+from awd import encode, evaluate, load_corpus, load_pretrained, perplexity
+from awd.corpus.batching import batchify
+from tests.ablations.conftest import CommandLine, write_corpus, write_profile
+
+
+@pytest.fixture
+def trained(cli: CommandLine, tmp_path: Path) -> Path:
+    """The weights of a run on the small corpus, in ``r/weights``."""
+    write_corpus(tmp_path / "own-text")
+    options = ["--profile", write_profile(tmp_path / "tiny.yaml"), "--dataset", "./own-text", "--results", "r"]
+    done = cli("run", "--variants", "full", *options, "--no-audit", "--no-report", "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "r" / "weights").iterdir()
+    return folder
+
+
+def rows(printed: str) -> dict[str, tuple[str, ...]]:
+    """Perplexity, tokens and share of ``<unk>`` by split."""
+    found = re.findall(r"^ *(valid|test) +(\S+) +(\S+) +(\S+)", printed, re.MULTILINE)
+    return {split: tuple(numbers) for split, *numbers in found}
+
+
+def test_a_saved_model_is_scored_on_any_text(cli: CommandLine, trained: Path, tmp_path: Path) -> None:
+    row = Store(tmp_path / "r").run(trained.name)
+    assert row is not None
+    own = cli("evaluate", trained.name, "--results", "r", "--dataset", "./own-text")
+    assert own.returncode == 0, own.stderr
+    assert rows(own.stdout) == {
+        "valid": (f"{row['valid_ppl']:.2f}", "130", "0.0%"),
+        "test": (f"{row['test_ppl']:.2f}", "130", "0.0%"),
+    }
+    assert (row["train_unknown"], row["valid_unknown"], row["test_unknown"]) == (0, 0, 0)
+
+    # the same sentences in another order: ids of a vocabulary of its own would be others
+    other = write_corpus(tmp_path / "other")
+    lines = (other / "train.txt").read_text().splitlines()
+    (other / "train.txt").write_text("\n".join(reversed(lines)) + "\n")
+    (other / "test.txt").write_text("one dog sat on the mat\n" * 4)
+    scored = cli("evaluate", trained, "--dataset", "./other")
+    assert rows(scored.stdout)["valid"] == rows(own.stdout)["valid"]
+    saved = load_pretrained(trained)
+    corpus = encode(load_corpus(str(other)), words=saved.words)
+    assert corpus.words == saved.words
+    ids = batchify(torch.tensor(corpus.test), saved.config.training.test_batch_size, "test")
+    assert rows(scored.stdout)["test"] == (f"{perplexity(evaluate(saved.model, ids)):.2f}", "28", "0.0%")
+
+    (other / "test.txt").write_text("colourless green ideas\n")
+    strange = cli("evaluate", trained, "--dataset", "./other")
+    assert strange.returncode == 2
+    assert "such as 'colourless', and it has no <unk>" in strange.stderr
+    missing = cli("evaluate", "no-such-run", "--results", "r", "--dataset", "./own-text")
+    assert missing.returncode == 2
+    assert (
+        f"'no-such-run': neither a run with weights nor a folder of weights; in r/weights there are {trained.name}"
+        in (missing.stderr)
+    )
