@@ -29,6 +29,7 @@ from ablations.cli.options import (
     make_options,
     make_selection,
 )
+from ablations.cli.paths import require_temporary_folder
 from ablations.cli.run import (
     BAD_INPUT,
     DONE,
@@ -351,6 +352,7 @@ def main() -> NoReturn:
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["run", *arguments]  # --all alone means run --all
     try:
+        require_temporary_folder()
         app(arguments)
     except InputError as error:
         stderr.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)

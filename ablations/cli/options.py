@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ablations.cli.paths import folder_option
 from awd.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ PrecisionOption = Annotated[
         "auto is bf16 where the processor has instructions for it.",
     ),
 ]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
+ResultsOption = Annotated[Path, folder_option("--results", help="Folder of the results.")]
+ReportsOption = Annotated[Path, folder_option("--reports", help="Folder of the reports.")]
 ProfilesOption = Annotated[
     str | None,
     typer.Option(
@@ -62,7 +63,7 @@ PaperDatasetOption = Annotated[
     typer.Option("--dataset", help="Of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
 ]
 ReferenceOption = Annotated[
-    Path, typer.Option("--reference", help="Results set beside yours; the published ones by default.")
+    Path, folder_option("--reference", help="Results set beside yours; the published ones by default.")
 ]
 IntervalOption = Annotated[
     Literal["t", "bootstrap"],
@@ -70,7 +71,7 @@ IntervalOption = Annotated[
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
+    folder_option("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
 ]
 
 

@@ -17,6 +17,7 @@ from ablations.cli.options import (
     SuiteOption,
     make_selection,
 )
+from ablations.cli.paths import folder_option
 from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
 
 
@@ -34,10 +35,10 @@ def tune(
         str | None, typer.Option("--time-limit", help="Stop after, say, 90m; call again to go on.")
     ] = None,
     study: Annotated[
-        Path | None, typer.Option("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")
+        Path | None, folder_option("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--start-from", help="Another study's folder, whose best settings are tried first.")
+        Path | None, folder_option("--start-from", help="Another study's folder, whose best settings are tried first.")
     ] = None,
     settings: SetOption = None,
     engine: EngineOption = "auto",
@@ -70,13 +71,14 @@ def tune(
     from ablations.tuning.tune import TuneOptions
     from ablations.tuning.tune import tune as run
     from awd.device import resolve_device
+    from awd.paths import short_name
 
     the_search = load_search(search)
     selection = make_selection(suite, profile, [dataset], None, None, settings, data_dir, engine, precision, device)
     selection = selection.only_baseline().resolved()
     (spec,) = selection.plan(selection.loaded_corpora(say), [the_search.training_seed])
     options = TuneOptions(
-        folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
+        folder=study or Path("results") / "tuning" / short_name(f"{selection.profile.name}-{dataset_name(dataset)}"),
         trials=trials or the_search.trials,
         jobs=jobs or joblib.cpu_count(),
         device=resolve_device(device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,8 @@ from awd.corpus import DATASETS, corpus_identity, load_corpus
 from awd.corpus.batching import require_fit as fits
 from awd.corpus.text import Text, encode
 from awd.device import resolve_device
-from awd.errors import ConfigError
+from awd.errors import ConfigError, InputError
+from awd.paths import folder_name, user_path
 
 _MOST_SEEDS = 10_000
 AUTO = "auto"
@@ -88,7 +90,9 @@ class Selection:
         """
         texts = self.texts(on_message)
         require_fit(self, texts)
-        return [Corpus(text.name, source, text.sha256) for source, text in zip(self.datasets, texts, strict=True)]
+        return [
+            Corpus(dataset_name(source), source, text.sha256) for source, text in zip(self.datasets, texts, strict=True)
+        ]
 
     def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """The runs on these corpora; ``seeds`` goes before the selection's own."""
@@ -107,7 +111,7 @@ class Selection:
 
 def dataset_name(source: str) -> str:
     """How a data set is called in results: a built-in name, or a folder's own."""
-    return source if source in DATASETS else Path(source).resolve().name
+    return source if source in DATASETS else folder_name(user_path(source, "data set", folder=True))
 
 
 def select(
@@ -181,7 +185,10 @@ def _parse_variants(text: str) -> tuple[str, ...]:
 
 
 def _split_names(given: str) -> list[str]:
-    return [given] if Path(given).exists() else [name for name in given.split(",") if name]
+    with suppress(InputError):  # a list of folders may be too long for a folder's name
+        if user_path(given, "--dataset", folder=True).exists():
+            return [given]
+    return [name for name in given.split(",") if name]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

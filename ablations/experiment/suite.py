@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown
+from awd.paths import user_path
 
 HERE = Path(__file__).parent
 DEFAULT_SUITE = "table5"
@@ -101,7 +102,7 @@ def find_file(kind: str, name: str) -> Path:
     if name in known:
         return known[name]
     if name.endswith((".yaml", ".yml")):
-        return Path(name)
+        return user_path(name, _SINGULAR[kind], folder=False)
     raise ConfigError(unknown(_SINGULAR[kind], name, known) + "; or give the path of a .yaml file")
 
 

@@ -11,6 +11,7 @@ from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
 from awd.errors import InputError
 from awd.files import whole_file, write_text
+from awd.paths import short_name
 
 __all__ = ["render_report", "report_folder", "terminal_table"]
 
@@ -21,7 +22,7 @@ def report_folder(data: ReportData, reports: Path) -> Path:
     others = [] if data.suite.name == DEFAULT_SUITE else [data.suite.name]
     datasets = dict.fromkeys(data.runs["dataset"])
     others += [] if set(datasets) <= set(data.profile.datasets) else list(datasets)
-    return reports / "-".join([data.profile.name, *map(file_name, others)])
+    return reports / short_name("-".join([data.profile.name, *map(file_name, others)]))
 
 
 def render_report(data: ReportData, folder: Path, results: Path | None = None) -> list[Path]:
@@ -49,7 +50,7 @@ def render_report(data: ReportData, folder: Path, results: Path | None = None) -
 
 def file_name(name: str) -> str:
     """A name as it may stand in a path: the user's own, and may hold anything."""
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table"
+    return short_name(re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table")
 
 
 def _write_tables(data: ReportData, folder: Path) -> list[Path]:

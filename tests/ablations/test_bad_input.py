@@ -118,6 +118,58 @@ def test_a_profile_that_is_not_there(cli: CommandLine, tmp_path: Path) -> None:
     refuse(cli, tmp_path, ["--all", "--profile", "gone.yaml"], "gone.yaml", "cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "--results", "x" * 300], ["--results 'xxx", "too long"]),
+        (
+            ["run", "--all", "--reports", "new/" + "x" * 300],
+            ["--reports 'new/xxx", "longer than the file system allows"],
+        ),
+        (["compare", "--reference", "file/results"], ["--reference 'file/results'", "Not a directory"]),
+        (["tune", "--dataset", "python-docs", "--study", "circle"], ["--study 'circle'", "symbolic links"]),
+        (["tune", "--dataset", "python-docs", "--start-from", ""], ["--start-from ''", "names no path"]),
+        (["status", "--data-dir", "dangling"], ["--data-dir 'dangling'", "a link to gone, which does not exist"]),
+        (["data", "x" * 300], ["data set 'xxx", "too long"]),
+        (["run", "--all", "--dataset", "circle"], ["data set 'circle'", "symbolic links"]),
+        (["run", "--all", "--suite", "folder.yaml"], ["suite 'folder.yaml'", "this is a folder, where a file"]),
+        (["ladder", "--profiles", "~no-such-user/x.yaml"], ["profile '~no-such-user/x.yaml'", "no home folder"]),
+        (["tune", "--dataset", "python-docs", "--search", "file/x.yaml"], ["search 'file/x.yaml'", "Not a directory"]),
+    ],
+)
+def test_paths_that_cannot_be(cli: CommandLine, tmp_path: Path, arguments: list[object], said: list[str]) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "dangling").symlink_to("gone")
+    (tmp_path / "circle").symlink_to("circle")
+    refuse(cli, tmp_path, arguments, *said)
+
+
+def test_a_home_that_the_shell_left_alone(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
+    (tmp_path / "home").mkdir()
+    corpus.rename(tmp_path / "home" / "text")
+    options = [
+        "--profile=~/../tiny.yaml",
+        "--dataset=~/text",
+        "--results=~/r",
+        "--reports=~/p",
+        "--jobs=1",
+        "--no-audit",
+    ]
+    done = cli("run", "--variants=full", *options, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("home/r/runs/*.parquet"))
+    assert list(tmp_path.glob("home/p/tiny-text/index.html"))
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_name_that_is_long_but_allowed(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
+    long = corpus.rename(tmp_path / ("x" * 255))
+    done = cli("run", "--variants=full", "--profile", profile, "--dataset", long, "--jobs=1", "--no-audit")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("reports/tiny-xxx*/index.html"))
+
+
 def test_a_missing_split(cli: CommandLine, tmp_path: Path, corpus: Path) -> None:
     (corpus / "valid.txt").unlink()
     refuse(cli, tmp_path, ["--all", "--dataset", corpus], "no file for the valid split", str(corpus))
