@@ -134,8 +134,8 @@ def load_corpus(
         if folder is not None:
             return _from_data_folder(dataset, folder)
         return _from_cache(dataset, cache_folder(cache_dir) / dataset.name, download, on_message or (lambda _: None))
-    if name_or_path and (folder := user_path(name_or_path, "data set", folder=True)).is_dir():
-        return load_folder(folder)
+    if name_or_path and (own := user_path(name_or_path, "data set", folder=True)).is_dir():
+        return load_folder(own)
     raise CorpusError(_unknown(name_or_path, datasets))
 
 
