@@ -29,7 +29,7 @@ def refuse(cli: CommandLine, folder: Path, arguments: list[object], *said: str, 
         (["--all", "--dataset", "wikitext2"], ["unknown data set 'wikitext2'", "did you mean 'wikitext-2'"]),
         (["--all", "--set", "model.hiden_size=5"], ["--set", "model.hiden_size", "did you mean 'hidden_size'"]),
         (["--all", "--set", "modle.hidden_size=5"], ["--set", "modle", "did you mean 'model'"]),
-        (["--all", "--set", "model.hidden_size=big"], ["model.hidden_size", "'big'", "valid integer"]),
+        (["--all", "--set", "model.hidden_size=big"], ["model.hidden_size", "'big'", "not a whole number"]),
         (["--all", "--set", "model.hidden_size=0"], ["model.hidden_size", "0", "greater than or equal to 1"]),
         (
             ["--all", "--set", "regularization.weight_dropout=1"],
