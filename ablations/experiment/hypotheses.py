@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from ablations.experiment.names import Label, Name
 from ablations.experiment.suite import Published, Suite, find_file
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
@@ -32,8 +33,8 @@ class Claim:
         more_than_others_by: Δ of each exceeds that of every row not named, by so much.
     """
 
-    name: str
-    says: str
+    name: Name
+    says: Label
     rows: Annotated[tuple[str, ...], Field(min_length=1)]
     more_than: float | None = None
     less_than: float | None = None

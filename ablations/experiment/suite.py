@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from ablations.experiment.names import Label, Name
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown
@@ -29,8 +30,8 @@ class Variant:
         overrides: the few fields of :class:`awd.Config` that it changes, nested.
     """
 
-    name: str
-    label: str
+    name: Name
+    label: Label
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -47,7 +48,7 @@ class Suite:
         claims: file beside the suite's with what was concluded from them, if any.
     """
 
-    name: str
+    name: Name
     title: str
     baseline: str
     variants: tuple[Variant, ...]
