@@ -230,6 +230,21 @@ def test_a_results_folder_that_cannot_be_written(cli: CommandLine, tmp_path: Pat
     refuse(cli, tmp_path, arguments, "occupied", "cannot be written")
 
 
+def test_copied_shards_change_nothing(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
+    options = ["--profile", profile, "--dataset", corpus, "--variants", "full,no-weight-drop"]
+    assert cli("run", *options, "--no-audit", "--no-report", "--backend", "sequential").returncode == 0
+    before = {command: cli(command, *options).stdout for command in ("status", "compare")}
+    copies = []
+    for path in [*tmp_path.glob("results/runs/*"), *tmp_path.glob("results/epochs/*")]:
+        copies.append(path.with_name(f"{path.stem}.sync-conflict-20261127-101010-ABCDEFG.parquet"))
+        copies[-1].write_bytes(path.read_bytes())
+    for command, printed in before.items():
+        done = cli(command, *options)
+        assert (done.returncode, done.stdout) == (0, printed)
+        assert all(str(path.relative_to(tmp_path)) in done.stderr for path in copies if path.parent.name == "runs")
+    assert "2 runs, 0 to train" in cli("run", *options, "--dry-run").stdout
+
+
 def test_a_damaged_shard_is_named(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
     runs = tmp_path / "results" / "runs"
     runs.mkdir(parents=True)
