@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablations.analysis.statistics import T
-from ablations.experiment.hypotheses import Claims
+from ablations.experiment.hypotheses import Hypotheses
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.profile import Profile
 from ablations.experiment.suite import Published, Suite
@@ -62,7 +62,7 @@ class ReportData:
         suite: the variants, in order, and the baseline.
         profile: the scale; ``profile.scale == "paper"`` alone may be compared with published perplexities.
         published: numbers published for the suite, or ``None``.
-        claims: what was concluded from them, or ``None``.
+        hypotheses: what was concluded from them, or ``None``.
         interval: which 95% intervals (:func:`ablations.analysis.statistics.summarise_differences`).
         runs: a row a planned run: ``dataset, variant, label, seed, run_id`` from the plan, then the store's columns
             (see :data:`ablations.storage.store.RUN_SCHEMA`), missing values where the run is not recorded.
@@ -83,7 +83,7 @@ class ReportData:
     stale: pd.DataFrame
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    claims: Claims | None = None
+    hypotheses: Hypotheses | None = None
     interval: str = "t"
     ladder: Ladder | None = None
 

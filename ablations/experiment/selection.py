@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablations.experiment.hypotheses import Claims, load_claims
+from ablations.experiment.hypotheses import Hypotheses, load_hypotheses
 from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.experiment.profile import LARGEST_SEED, Profile, load_profile
 from ablations.experiment.suite import Published, Suite, load_published, load_suite
@@ -31,7 +31,7 @@ class Selection:
     Attributes:
         suite: the variants.
         published: numbers published for them, if any.
-        claims: what was concluded from those, if anything.
+        hypotheses: what was concluded from those, if anything.
         profile: the scale.
         datasets: built-in names or folders.
         variants: names; ``None`` is all.
@@ -45,7 +45,7 @@ class Selection:
     published: Published | None
     profile: Profile
     datasets: tuple[str, ...]
-    claims: Claims | None = None
+    hypotheses: Hypotheses | None = None
     variants: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
     assignments: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ def select(
     selection = Selection(
         suite=the_suite,
         published=published,
-        claims=load_claims(the_suite, suite, published),
+        hypotheses=load_hypotheses(the_suite, suite, published),
         profile=the_profile,
         datasets=tuple(dict.fromkeys(names)),
         variants=None if variants is None else _parse_variants(variants),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ablations.experiment.names import Label, Name
@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 DEFAULT_SUITE = "table5"
 _SINGULAR = {"suites": "suite", "profiles": "profile", "searches": "search"}
 _FORBID_EXTRA = ConfigDict(extra="forbid")
+HYPOTHESES_KEYS = AliasChoices("hypotheses", "claims")  # the second is what files of before say
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
@@ -45,7 +46,7 @@ class Suite:
         baseline: name of the variant that the others are differences to.
         variants: the rows, in order.
         published: file beside the suite's with published numbers, if any.
-        claims: file beside the suite's with what was concluded from them, if any.
+        hypotheses: file beside the suite's with what was concluded from them, if any.
     """
 
     name: Name
@@ -53,7 +54,7 @@ class Suite:
     baseline: str
     variants: tuple[Variant, ...]
     published: str | None = None
-    claims: str | None = None
+    hypotheses: Annotated[str | None, Field(validation_alias=HYPOTHESES_KEYS)] = None
 
     def variant(self, name: str) -> Variant:
         """The variant of that name.

@@ -27,9 +27,9 @@ from ablations.report.captions import (
     unfinished,
     without_baseline,
 )
-from ablations.report.claims import judged_claims
 from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER
 from ablations.report.formats import DASH, number
+from ablations.report.hypotheses import judged_hypotheses
 from ablations.report.tables import statistics_rows, table_rows, training_rows
 from ablations.storage.store import DONE
 from awd.messages import one_line
@@ -105,7 +105,7 @@ def page_text(data: ReportData, drawn: dict[str, str], files: list[str], results
             ],
             baseline=baseline,
             problems=[*failures(data), *paused(data), *stale(data)],
-            claims_source=one_line(data.claims.source) if data.claims else "",
+            claims_source=one_line(data.hypotheses.source) if data.hypotheses else "",
             published=data.published is not None,
             files=files,
             results=results,
@@ -137,7 +137,7 @@ def _part(data: ReportData, frame: pd.DataFrame, dataset: str) -> dict[str, Any]
             if sentence
         ],
         "decided": _together(decided(data, frame, dataset)),
-        "claims": judged_claims(data, dataset),
+        "claims": judged_hypotheses(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
     }

@@ -17,8 +17,8 @@ from ablations.analysis.frame import comparable, comparison_frame, dataset_title
 from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
-from ablations.report.claims import claim_lines
 from ablations.report.formats import DASH, NOT_ENDED, count, latex, markdown, mean_and_sd, number, percent
+from ablations.report.hypotheses import hypothesis_lines
 from awd.messages import one_line
 
 Cell = Callable[[Any], str]
@@ -99,10 +99,10 @@ def markdown_page(data: ReportData) -> str:
         parts.append(most_important)
         parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
         parts.append(_bullets(sentences))
-        claims, took = claim_lines(data, dataset), budget(data, dataset)
-        if claims:
+        hypotheses, took = hypothesis_lines(data, dataset), budget(data, dataset)
+        if hypotheses:
             whose = "What the paper concludes" if data.published else "What is claimed"
-            parts += [f"{whose}, at this scale:", _bullets(map(markdown, claims))]
+            parts += [f"{whose}, at this scale:", _bullets(map(markdown, hypotheses))]
         if took:
             parts += ["What it took:", _bullets(markdown(f"{name}: {text}") for name, text in took)]
     if failures(data):

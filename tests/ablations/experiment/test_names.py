@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.experiment.hypotheses import Claims
+from ablations.experiment.hypotheses import Hypotheses
 from ablations.experiment.profile import Profile
 from ablations.experiment.suite import Suite
 from ablations.experiment.yaml_files import load_yaml
@@ -19,7 +19,7 @@ FILES = {
     "variant": (Suite, "name: s\ntitle: t\nbaseline: a\nvariants: [{{name: a, label: a}}, {{name: {}, label: b}}]"),
     "profile": (Profile, "name: {}\ntitle: t\nscale: paper\ndatasets: [ptb]\nseeds: [1]"),
     "search": (Search, "name: {}\ntitle: t\nspace: {{model.hidden_size: {{low: 1, high: 2}}}}"),
-    "hypothesis": (Claims, "source: s\nclaims: [{{name: {}, says: b, rows: [a], more_than: 1}}]"),
+    "hypothesis": (Hypotheses, "source: s\nhypotheses: [{{name: {}, says: b, rows: [a], more_than: 1}}]"),
 }
 
 
