@@ -7,15 +7,30 @@ import difflib
 import reprlib
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError
 
 _LONGEST = 200  # characters of a value in a message
+_EXPECTED = {
+    "string_type": "text; if it is meant as text, quote it",
+    "tuple_type": "a list, as in [a, b]",
+    "dataclass_type": "a mapping of keys to values",
+    "dataclass_exact_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+}
+_UNION_MEMBERS = {"int", "float", "str", "bool"}  # what pydantic adds to the key of a value that may be several things
 
 
 class _Shown(reprlib.Repr):
-    """``repr``, cut short where a value is huge or holds itself."""
+    """A value as users write it, cut short where it is huge or holds itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,8 +42,14 @@ class _Shown(reprlib.Repr):
         # Python refuses to write out an integer of thousands of digits
         return super().repr_int(x, level) if x.bit_length() < 4 * _LONGEST else f"{hex(x)[:20]}..."
 
+    def repr_bool(self, x: bool, level: int) -> str:
+        return str(x).lower()
 
-_shown = _Shown().repr
+    def repr_NoneType(self, x: None, level: int) -> str:  # noqa: N802 # reprlib's way to name it
+        return "null"
+
+
+shown = _Shown().repr
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -45,28 +66,42 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 def describe_validation_error(error: ValidationError, schema: type, origin: str) -> str:
     """One line per fault, each ``origin: key: what is wrong, value and what is allowed``."""
-    return "\n".join(_describe(fault, schema, origin) for fault in error.errors())
+    # a list of wrong entries counts as empty for pydantic, too
+    faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+    # of the faults of a value that may be several things the last is told: the widest of them
+    lines = {_key(fault): _describe(fault, schema) for fault in faults}
+    return "\n".join(f"{origin}: {key or '(top level)'}: {line}" for key, line in lines.items())
 
 
-def _describe(fault: Any, schema: type, origin: str) -> str:
-    location = [str(part) for part in fault["loc"]]
-    key = ".".join(location) or "(top level)"
-    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{origin}: {key}: {unknown('key', location[-1], _fields_at(schema, location[:-1]))}"
-    if fault["type"] in ("missing", "missing_argument"):
-        return f"{origin}: {key}: this key is required"
-    if fault["type"] == "invalid_key":
-        return f"{origin}: {key}: {_shown(fault['input'])} is not a key: keys are text"
-    if fault["type"] in ("dataclass_type", "dataclass_exact_type", "dict_type"):
-        return f"{origin}: {key}: {_shown(fault['input'])} is not a mapping of keys to values"
-    text = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{origin}: {key}: {_shown(fault['input'])} is not possible: it {text}"
+def _key(fault: Any) -> str:
+    path = fault["loc"]
+    if len(path) > 1 and path[-1] in _UNION_MEMBERS:
+        path = path[:-1]
+    return ".".join(f"entry {part + 1}" if isinstance(part, int) else part for part in path)
 
 
-def _fields_at(schema: type, path: list[str]) -> list[str]:
+def _describe(fault: Any, schema: type) -> str:
+    kind, value = fault["type"], shown(fault["input"])
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        *path, last = fault["loc"]
+        return unknown("key", last, _fields_at(schema, path))
+    if kind in ("missing", "missing_argument"):
+        return "this key is required"
+    if kind == "invalid_key":
+        return f"{value} is not a key: keys are text"
+    if kind == "too_short":
+        return f"{value} is empty: at least {fault['ctx']['min_length']} is needed"
+    if kind in _EXPECTED:
+        return f"{value}{' (or nothing)' if fault['input'] is None else ''} is not {_EXPECTED[kind]}"
+    return f"{value} is not possible: it {fault['msg'].removeprefix('Input ').removeprefix('Value error, ')}"
+
+
+def _fields_at(schema: Any, path: list[str | int]) -> list[str]:
     for name in path:
-        hint = get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
-        schema = hint if isinstance(hint, type) else object
+        if dataclasses.is_dataclass(schema):
+            schema = get_type_hints(schema).get(str(name))
+        else:  # an entry of a list or mapping
+            schema = next((kind for kind in reversed(get_args(schema)) if kind is not Ellipsis), None)
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
 
 

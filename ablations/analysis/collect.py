@@ -62,7 +62,7 @@ def collect(
         stale=stale.reset_index(drop=True),
         settings=selection.assignments,
         notes=tuple(notes),
-        claims=selection.claims,
+        hypotheses=selection.hypotheses,
         interval=interval,
     )
 

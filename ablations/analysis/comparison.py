@@ -21,7 +21,7 @@ from ablations.analysis.statistics import (
 )
 from ablations.analysis.training_curves import RUN, summarise_ends, training_ends
 from ablations.analysis.verdicts import judge
-from ablations.experiment.hypotheses import Claims
+from ablations.experiment.hypotheses import Hypotheses
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Published, Suite
 from ablations.storage.status import Status
@@ -81,7 +81,7 @@ class Comparison:
         suite: the variants, in order, and the baseline.
         profile: the scale; ``profile.scale == "paper"`` alone may be compared with published perplexities.
         published: numbers published for the suite, or ``None``.
-        claims: what was concluded from them, or ``None``.
+        hypotheses: what was concluded from them, or ``None``.
         interval: which 95% intervals (:func:`ablations.analysis.statistics.summarise_differences`).
         runs: one row per planned run: ``dataset, variant, label, seed, run_id`` from the plan, then the store's
             columns (see :data:`ablations.storage.store.RUN_SCHEMA`), missing values where the run is not recorded.
@@ -101,7 +101,7 @@ class Comparison:
     stale: pd.DataFrame
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    claims: Claims | None = None
+    hypotheses: Hypotheses | None = None
     interval: str = T
 
     @property
@@ -167,8 +167,8 @@ class Comparison:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame | None:
-        """Whether the runs support each claim (:func:`ablations.analysis.verdicts.judge`); ``None`` without claims."""
-        return None if self.claims is None else judge(self.claims, self.runs, self.suite)
+        """Whether the runs support each hypothesis (:func:`ablations.analysis.verdicts.judge`); or ``None``."""
+        return None if self.hypotheses is None else judge(self.hypotheses, self.runs, self.suite)
 
     def published_dataset(self, dataset: str) -> str | None:
         """The published column a data set is compared with: its own, else the first there is."""

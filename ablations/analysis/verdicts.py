@@ -16,25 +16,25 @@ import pandas as pd
 from scipy import stats
 
 from ablations.analysis.statistics import CONFIDENCE, SPLITS, mean_interval, seeds_needed
-from ablations.experiment.hypotheses import Claim, Claims, Inequality
+from ablations.experiment.hypotheses import Hypotheses, Hypothesis, Inequality
 from ablations.experiment.suite import Suite
 from ablations.storage.status import Status
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
 
-def judge(claims: Claims, runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
-    """Whether finished runs support each claim, data set by data set.
+def judge(hypotheses: Hypotheses, runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """Whether finished runs support each hypothesis, data set by data set.
 
-    A claim of several inequalities is supported when every one is, and contradicted when one is beyond what their
-    number explains (Bonferroni); each claim is judged by itself.
+    A hypothesis of several inequalities is supported when every one is, and contradicted when one is beyond what their
+    number explains (Bonferroni); each hypothesis is judged by itself.
 
     Args:
         runs: one row per planned run, as :attr:`ablations.analysis.comparison.Comparison.runs`.
 
     Returns:
-        One row per data set, split and claim: ``dataset, split, claim, verdict``; then the inequality that stands
-        weakest, ``row, other, bound``, with its ``pairs`` of runs, and the difference between the two in
+        One row per data set, split and hypothesis: ``dataset, split, hypothesis, verdict``; then the inequality that
+        stands weakest, ``row, other, bound``, with its ``pairs`` of runs, and the difference between the two in
         log-perplexity, ``difference, low, high``; ``seeds_needed`` for a verdict if mean and spread stay as they are,
         missing where there is one, no number would do or nothing is known of the spread.
     """
@@ -44,8 +44,8 @@ def judge(claims: Claims, runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
         for split in SPLITS:
             table = _by_variant(finished.get(dataset, runs.iloc[:0]), split)
             found += [
-                {"dataset": dataset, "split": split, "claim": claim.name, **_judge(claim, table, suite)}
-                for claim in claims.claims
+                {"dataset": dataset, "split": split, "hypothesis": hypothesis.name, **_judge(hypothesis, table, suite)}
+                for hypothesis in hypotheses.hypotheses
             ]
     return pd.DataFrame(found).astype({"seeds_needed": "Int64"})
 
@@ -56,8 +56,8 @@ def _by_variant(runs: pd.DataFrame, split: str) -> dict[Any, np.ndarray]:
     return {name: np.log(table[name].to_numpy(float)) for name in table}
 
 
-def _judge(claim: Claim, table: dict[Any, np.ndarray], suite: Suite) -> dict[str, object]:
-    tried = [_try(inequality, table) for inequality in claim.inequalities(suite)]
+def _judge(hypothesis: Hypothesis, table: dict[Any, np.ndarray], suite: Suite) -> dict[str, object]:
+    tried = [_try(inequality, table) for inequality in hypothesis.inequalities(suite)]
     level = (1 - CONFIDENCE) / 2
     if all(one.low > 0 for one in tried):
         verdict = SUPPORTED

@@ -25,6 +25,7 @@ from ablations.cli.options import (
     command,
     what,
 )
+from ablations.cli.paths import require_temporary_folder
 from ablations.cli.run import (
     BAD_INPUT,
     DONE,
@@ -277,6 +278,7 @@ def main() -> NoReturn:
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["run", *arguments]  # --all alone means run --all
     try:
+        require_temporary_folder()
         app(arguments)
     except InputError as error:
         tell(f"error: {error}")

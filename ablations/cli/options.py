@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from ablations.cli.paths import folder_option
 from awd.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # headings in the help
 what = partial(typer.Option, rich_help_panel="What is compared")
 how = partial(typer.Option, rich_help_panel="How it is trained")
-where = partial(typer.Option, rich_help_panel="Folders")
+where = partial(folder_option, rich_help_panel="Folders")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 

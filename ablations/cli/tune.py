@@ -59,12 +59,13 @@ def tune(
     from ablations.tuning.tune import TuneOptions
     from ablations.tuning.tune import tune as run
     from awd.device import resolve_device
+    from awd.paths import short_name
 
     the_search = load_search(search)
     selection = chosen.selection(device, datasets=[dataset]).only_baseline().resolved()
     (spec,) = selection.plan(selection.loaded_corpora(tell), [the_search.training_seed])
     options = TuneOptions(
-        folder=study or Path("results") / "tuning" / f"{selection.profile.name}-{dataset_name(dataset)}",
+        folder=study or Path("results") / "tuning" / short_name(f"{selection.profile.name}-{dataset_name(dataset)}"),
         trials=trials or the_search.trials,
         jobs=jobs or joblib.cpu_count(),
         device=resolve_device(device),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import itertools
 import os
 import tempfile
@@ -13,8 +12,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from awd.errors import DeviceError
-
-FOLDER = Path(tempfile.gettempdir()) / f"awd-ablations-gpus-{getpass.getuser()}"
 
 _MOST_PLACES = 100
 _held: tuple[FileLock, int] | None = None  # by this process, until it ends
@@ -42,23 +39,29 @@ def parse_gpus(text: str) -> tuple[int, ...]:
     return gpus
 
 
-def hold_gpu(gpus: Sequence[int], folder: Path = FOLDER) -> int:
+def hold_gpu(gpus: Sequence[int], folder: Path | None = None) -> int:
     """Take a place on the least crowded GPU for as long as this process lives, and show it no other.
 
     Must come before the process first uses a GPU. The operating system frees the place, however the process ends.
 
     Args:
         gpus: their numbers.
-        folder: where the places are kept, on this machine, the same for all that share the GPUs.
+        folder: where the places are kept, on this machine, the same for all that share the GPUs; by default a folder
+            of this user's for temporary files.
 
     Returns:
         The GPU's number; the process sees it as ``cuda:0``.
     """
     global _held
     if _held is None:
-        _held = _take_place(gpus, folder)
+        _held = _take_place(gpus, folder or _users_folder())
         os.environ["CUDA_VISIBLE_DEVICES"] = str(_held[1])
     return _held[1]
+
+
+def _users_folder() -> Path:
+    # by number: in a container a user may have no name
+    return Path(tempfile.gettempdir()) / f"awd-ablations-gpus-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
 def _take_place(gpus: Sequence[int], folder: Path) -> tuple[FileLock, int]:

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from ablations.experiment.suite import Published, Suite, find_file
+from ablations.experiment.names import Label, Name
+from ablations.experiment.suite import HYPOTHESES_KEYS, Published, Suite, find_file
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown
@@ -20,27 +21,27 @@ _SPLITS = ("valid", "test")
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
-class Claim:
-    """Inequalities that must all hold, of Δ, a row's change in 100 × log-perplexity to the baseline.
+class Hypothesis:
+    """Inequalities that must all hold. Each is about Δ, a row's 100 × log-perplexity minus the baseline's.
 
     Attributes:
-        name: how it is called.
+        name: what it is called.
         says: the conclusion, in words.
-        rows: whose Δ it is about.
-        more_than: Δ of each exceeds so much.
-        less_than: Δ of each is below so much.
-        more_than_others_by: Δ of each exceeds that of every row not named, by so much.
+        rows: the rows whose Δ it is about.
+        more_than: Δ of each of them is above this.
+        less_than: Δ of each of them is below this.
+        more_than_others_by: Δ of each of them is above that of every other row, by more than this.
     """
 
-    name: str
-    says: str
+    name: Name
+    says: Label
     rows: Annotated[tuple[str, ...], Field(min_length=1)]
     more_than: float | None = None
     less_than: float | None = None
     more_than_others_by: float | None = None
 
     def inequalities(self, suite: Suite) -> Iterator[Inequality]:
-        """Each by itself."""
+        """Each inequality alone."""
         named = {*self.rows, suite.baseline}
         others = [variant.name for variant in suite.variants if variant.name not in named]
         for row in self.rows:
@@ -76,58 +77,59 @@ class Inequality:
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
-class Claims:
-    """The claims of a paper.
+class Hypotheses:
+    """What a paper concludes.
 
     Attributes:
-        source: where they are made.
-        claims: in the order of reading.
+        source: where the paper says so.
+        hypotheses: in the order of reading.
     """
 
     source: str
-    claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
+    hypotheses: Annotated[tuple[Hypothesis, ...], Field(min_length=1, validation_alias=HYPOTHESES_KEYS)]
 
 
-def load_claims(suite: Suite, suite_name: str, published: Published | None) -> Claims | None:
-    """The claims that a suite names, tried on the published numbers they were drawn from.
+def load_hypotheses(suite: Suite, suite_name: str, published: Published | None) -> Hypotheses | None:
+    """The hypotheses that a suite names, tried on the published numbers they were drawn from.
 
     Raises:
         ConfigError: unreadable, about an unknown row, empty, or one does not hold in the published numbers.
     """
-    if suite.claims is None:
+    if suite.hypotheses is None:
         return None
-    path = find_file("suites", suite_name).parent / suite.claims
-    claims = load_yaml(path, Claims)
+    path = find_file("suites", suite_name).parent / suite.hypotheses
+    hypotheses = load_yaml(path, Hypotheses)
     names = [variant.name for variant in suite.variants]
-    for claim in claims.claims:
-        for row in claim.rows:
+    for hypothesis in hypotheses.hypotheses:
+        for row in hypothesis.rows:
             if row not in names or row == suite.baseline:
-                raise ConfigError(f"{path}: {claim.name}: rows: {unknown('variant', row, names)}")
-        if not list(claim.inequalities(suite)):
-            raise ConfigError(f"{path}: {claim.name}: say more_than, less_than or more_than_others_by")
-        for row in _unpublished(claim, suite, published):
-            raise ConfigError(f"{path}: {claim.name}: the published numbers have no row {row!r} to try it on")
-        for dataset, split, found in _broken(claim, suite, published):
+                raise ConfigError(f"{path}: {hypothesis.name}: rows: {unknown('variant', row, names)}")
+        if not list(hypothesis.inequalities(suite)):
+            raise ConfigError(f"{path}: {hypothesis.name}: say more_than, less_than or more_than_others_by")
+        for row in _unpublished(hypothesis, suite, published):
+            raise ConfigError(f"{path}: {hypothesis.name}: the published numbers have no row {row!r} to try it on")
+        for dataset, split, found in _broken(hypothesis, suite, published):
+            apart = _published_difference(found, published, dataset, split) * 100
             raise ConfigError(
-                f"{path}: {claim.name}: does not hold in the published numbers, {dataset} {split}: Δ({found.row}) and "
-                f"Δ({found.other}) are {_published_difference(found, published, dataset, split) * 100:+.2f} apart"
+                f"{path}: {hypothesis.name}: does not hold in the published numbers, {dataset} {split}: "
+                f"Δ({found.row}) and Δ({found.other}) are {apart:+.2f} apart"
             )
-    return claims
+    return hypotheses
 
 
-def _unpublished(claim: Claim, suite: Suite, published: Published | None) -> list[str]:
-    """Rows that a claim is about and the published numbers lack."""
+def _unpublished(hypothesis: Hypothesis, suite: Suite, published: Published | None) -> list[str]:
+    """Rows that a hypothesis is about and the published numbers lack."""
     if published is None:
         return []
-    about = {name for one in claim.inequalities(suite) for name in (one.row, one.other)}
+    about = {name for one in hypothesis.inequalities(suite) for name in (one.row, one.other)}
     return sorted(about - set(published.rows))
 
 
-def _broken(claim: Claim, suite: Suite, published: Published | None) -> Iterator[tuple[str, str, Inequality]]:
+def _broken(hypothesis: Hypothesis, suite: Suite, published: Published | None) -> Iterator[tuple[str, str, Inequality]]:
     datasets = dict.fromkeys(name for row in published.rows.values() for name in row) if published else ()
     for dataset in datasets:
         for split in _SPLITS:
-            for inequality in claim.inequalities(suite):
+            for inequality in hypothesis.inequalities(suite):
                 difference = _published_difference(inequality, published, dataset, split)
                 if inequality.sign * (difference - inequality.bound) <= 0:
                     yield dataset, split, inequality

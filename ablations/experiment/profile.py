@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from ablations.experiment.names import FolderName
 from ablations.experiment.suite import find_file
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
@@ -14,8 +15,6 @@ from awd.messages import unknown
 
 BUILT_IN_DATASETS = ("python-docs", "ptb", "wikitext-2")
 LARGEST_SEED = 2**63 - 1  # what a column of the results holds
-
-Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", description="names a folder of reports")]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -33,7 +32,7 @@ class Profile:
         strengths: how those of the regularizers were chosen, by data set, in words for the reports.
     """
 
-    name: Name
+    name: FolderName
     title: str
     scale: Literal["paper", "reduced"]
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]

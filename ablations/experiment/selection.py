@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablations.experiment.hypotheses import Claims, load_claims
+from ablations.experiment.hypotheses import Hypotheses, load_hypotheses
 from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.experiment.profile import LARGEST_SEED, Profile, load_profile
 from ablations.experiment.suite import Published, Suite, load_published, load_suite
@@ -16,7 +17,8 @@ from awd.corpus import DATASETS, corpus_identity, load_corpus
 from awd.corpus.text import Text
 from awd.corpus.usage import Usage, examine
 from awd.device import resolve_device
-from awd.errors import ConfigError
+from awd.errors import ConfigError, InputError
+from awd.paths import folder_name, user_path
 
 _MOST_SEEDS = 10_000
 AUTO = "auto"
@@ -29,7 +31,7 @@ class Selection:
     Attributes:
         suite: the variants.
         published: numbers published for them, if any.
-        claims: what was concluded from those, if anything.
+        hypotheses: what was concluded from those, if anything.
         profile: the scale.
         datasets: built-in names or folders.
         variants: names; ``None`` is all.
@@ -43,7 +45,7 @@ class Selection:
     published: Published | None
     profile: Profile
     datasets: tuple[str, ...]
-    claims: Claims | None = None
+    hypotheses: Hypotheses | None = None
     variants: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
     assignments: tuple[str, ...] = ()
@@ -89,7 +91,9 @@ class Selection:
         texts = self.texts(on_message)
         for warning in dict.fromkeys(warning for usage in usages(self, texts) for warning in usage.warnings):
             on_message(f"warning: {warning}")
-        return [Corpus(text.name, source, text.sha256) for source, text in zip(self.datasets, texts, strict=True)]
+        return [
+            Corpus(dataset_name(source), source, text.sha256) for source, text in zip(self.datasets, texts, strict=True)
+        ]
 
     def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """The runs on these corpora; ``seeds`` goes before the selection's own."""
@@ -108,7 +112,7 @@ class Selection:
 
 def dataset_name(source: str) -> str:
     """How a data set is called in results: a built-in name, or a folder's own."""
-    return source if source in DATASETS else Path(source).resolve().name
+    return source if source in DATASETS else folder_name(user_path(source, "data set", folder=True))
 
 
 def select(
@@ -135,7 +139,7 @@ def select(
     selection = Selection(
         suite=the_suite,
         published=published,
-        claims=load_claims(the_suite, suite, published),
+        hypotheses=load_hypotheses(the_suite, suite, published),
         profile=the_profile,
         datasets=tuple(dict.fromkeys(names)),
         variants=None if variants is None else _parse_variants(variants),
@@ -183,7 +187,10 @@ def _parse_variants(text: str) -> tuple[str, ...]:
 
 
 def _split_names(given: str) -> list[str]:
-    return [given] if Path(given).exists() else [name for name in given.split(",") if name]
+    with suppress(InputError):  # a list of folders may be too long for a folder's name
+        if user_path(given, "--dataset", folder=True).exists():
+            return [given]
+    return [name for name in given.split(",") if name]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from ablations.experiment.names import Label, Name
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown
+from awd.paths import user_path
 
 HERE = Path(__file__).parent
 DEFAULT_SUITE = "table5"
 _SINGULAR = {"suites": "suite", "profiles": "profile", "searches": "search"}
 _FORBID_EXTRA = ConfigDict(extra="forbid")
+HYPOTHESES_KEYS = AliasChoices("hypotheses", "claims")  # the second is what files of before say
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
@@ -28,8 +31,8 @@ class Variant:
         overrides: the few fields of :class:`awd.Config` that it changes, nested.
     """
 
-    name: str
-    label: str
+    name: Name
+    label: Label
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -43,15 +46,15 @@ class Suite:
         baseline: name of the variant that the others are differences to.
         variants: the rows, in order.
         published: file beside the suite's with published numbers, if any.
-        claims: file beside the suite's with what was concluded from them, if any.
+        hypotheses: file beside the suite's with what was concluded from them, if any.
     """
 
-    name: str
+    name: Name
     title: str
     baseline: str
     variants: tuple[Variant, ...]
     published: str | None = None
-    claims: str | None = None
+    hypotheses: Annotated[str | None, Field(validation_alias=HYPOTHESES_KEYS)] = None
 
     def variant(self, name: str) -> Variant:
         """The variant of that name.
@@ -101,7 +104,7 @@ def find_file(kind: str, name: str) -> Path:
     if name in known:
         return known[name]
     if name.endswith((".yaml", ".yml")):
-        return Path(name)
+        return user_path(name, _SINGULAR[kind], folder=False)
     raise ConfigError(unknown(_SINGULAR[kind], name, known) + "; or give the path of a .yaml file")
 
 

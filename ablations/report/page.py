@@ -27,9 +27,9 @@ from ablations.report.captions import (
     unknown,
     without_baseline,
 )
-from ablations.report.claims import judged_claims
 from ablations.report.figures.style import drawable
 from ablations.report.formats import DASH, number
+from ablations.report.hypotheses import judged_hypotheses
 from ablations.report.tables import brief_rows, statistics_rows, table_rows, training_rows
 from ablations.storage.status import Status
 from awd.messages import one_line
@@ -98,7 +98,7 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
             ],
             baseline=baseline,
             problems=[*failures(data), *paused(data), *stale(data)],
-            claims_source=one_line(data.claims.source) if data.claims else "",
+            claims_source=one_line(data.hypotheses.source) if data.hypotheses else "",
             published=data.published is not None,
             # what a link leads to is a place, in which % and # are letters like any other
             files={name: quote(name) for name in files},
@@ -133,7 +133,7 @@ def _part(data: Comparison, dataset: str) -> dict[str, Any]:
             if sentence
         ],
         "decided": _together(decided(data, dataset)),
-        "claims": judged_claims(data, dataset),
+        "claims": judged_hypotheses(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
     }

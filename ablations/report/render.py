@@ -11,6 +11,7 @@ from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
 from awd.errors import InputError
 from awd.files import whole_file, write_text
+from awd.paths import short_name
 
 __all__ = ["render_report", "report_folder", "terminal_table"]
 
@@ -21,7 +22,7 @@ def report_folder(data: Comparison, reports: Path) -> Path:
     others = [] if data.suite.name == DEFAULT_SUITE else [data.suite.name]
     usual = [name for name in data.datasets if name in data.profile.datasets and not data.is_namesake(name)]
     others += [] if usual == data.datasets else data.datasets
-    return reports / "-".join([data.profile.name, *map(file_name, others)])
+    return reports / short_name("-".join([data.profile.name, *map(file_name, others)]))
 
 
 def render_report(
@@ -52,7 +53,7 @@ def render_report(
 
 def file_name(name: str) -> str:
     """A name as it may stand in a path: the user's own, and may hold anything."""
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table"
+    return short_name(re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table")
 
 
 def _write_tables(data: Comparison, folder: Path) -> list[Path]:

@@ -14,7 +14,6 @@ from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import SPLITS, seeds_needed
 from ablations.report.budget import budget
 from ablations.report.captions import caption, failures, paused, short_caption, stale
-from ablations.report.claims import claim_lines
 from ablations.report.formats import (
     DASH,
     NOT_ENDED,
@@ -28,6 +27,7 @@ from ablations.report.formats import (
     percent,
     with_interval,
 )
+from ablations.report.hypotheses import hypothesis_lines
 from ablations.storage.status import UNFINISHED, Status
 from ablations.terminal import Sheet, literal
 from awd.messages import one_line
@@ -113,10 +113,10 @@ def markdown_page(data: Comparison) -> str:
         most_important, *sentences = caption(data, dataset)
         parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
         parts += [rows.to_markdown(index=False, disable_numparse=True, colalign=align), bullets(sentences)]
-        claims, took = claim_lines(data, dataset), budget(data, dataset)
-        if claims:
+        hypotheses, took = hypothesis_lines(data, dataset), budget(data, dataset)
+        if hypotheses:
             whose = "What the paper concludes" if data.published else "What is claimed"
-            parts += [f"{whose}, at this scale:", bullets(claims)]
+            parts += [f"{whose}, at this scale:", bullets(hypotheses)]
         if took:
             parts += ["What it took:", bullets(f"{name}: {text}" for name, text in took)]
     if failures(data):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import tempfile
 import threading
 import time
@@ -31,6 +30,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ablations.storage.provenance import host_name
 from ablations.storage.store import StoreError
 from awd.files import remove_leftovers, write_text
 
@@ -325,12 +325,12 @@ def _started(pid: int) -> float:
 
 def _this_process() -> Owner:
     pid = os.getpid()
-    return Owner(_where(), socket.gethostname(), pid, _started(pid), uuid.uuid4().hex)
+    return Owner(_where(), host_name(), pid, _started(pid), uuid.uuid4().hex)
 
 
 @cache
 def _where() -> str:
-    host = socket.gethostname()
+    host = host_name()
     if not psutil.LINUX:  # no namespaces, and creation times that say which boot
         return f"{host}/{uuid.getnode():012x}"
     try:

@@ -1,12 +1,16 @@
 """Results as parquet: a shard of epochs and, as the commit mark, a shard of one row for each run.
 
-Shards are sealed (:mod:`awd.files`), since parquet itself does not notice every changed bit.
+Shards are sealed (:mod:`awd.files`), since parquet itself does not notice every changed bit. A file that is not the
+shard its name says, such as the copy that a sync client makes of one, is named in a warning and read by nobody.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +134,7 @@ class Store:
 
     def _is_done(self, path: Path) -> bool:
         try:
-            return path.is_file() and _read_shard(path, RUN_SCHEMA)["status"].to_pylist() == [Status.DONE]
+            return path.is_file() and _read_shards([path], RUN_SCHEMA)["status"].to_list() == [Status.DONE]
         except DamagedShardError:
             return False
 
@@ -149,10 +153,8 @@ class Store:
             StoreError: the shard cannot be read.
         """
         path = self.runs_folder / f"{run_id}.parquet"
-        if not path.is_file():
-            return None
-        row: dict[str, Any] = _read_shard(path, RUN_SCHEMA).to_pylist()[0]
-        return row
+        shard = _read_shard(path, RUN_SCHEMA) if path.is_file() else None
+        return None if shard is None else shard.to_pylist()[0]
 
     def runs(self) -> pd.DataFrame:
         """Every recorded run, a row each, sorted by id; no rows where there is no folder.
@@ -191,22 +193,37 @@ def _to_parquet(table: pa.Table) -> bytes:
 
 def _read_shards(paths: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
     tables = [_read_shard(path, schema) for path in paths]
-    return pa.concat_tables([schema.empty_table(), *tables]).to_pandas()
+    return pa.concat_tables([schema.empty_table(), *(table for table in tables if table is not None)]).to_pandas()
 
 
-def _read_shard(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_shard(path: Path, schema: pa.Schema) -> pa.Table | None:
+    """The rows of a shard; ``None``, with a warning, if the file is not the shard that its name says."""
+    if not re.fullmatch(r"\w+", path.stem):
+        _ignore(path, "no run is called so")
+        return None
     try:
-        return _from_parquet(read_sealed(path), schema)
+        table = _from_parquet(read_sealed(path), schema)
     except OSError as error:
         kind, reason = StoreError, error.strerror or str(error)
     except (DamagedFileError, ValueError, pa.ArrowException) as error:
         kind, reason = DamagedShardError, str(error).removeprefix(f"{path}: ").partition("\n")[0]
+    else:
+        found = table["run_id"].to_pylist()
+        if found == [path.stem] or (schema is EPOCH_SCHEMA and set(found) <= {path.stem}):
+            return table
+        _ignore(path, f"it holds {', '.join(sorted(map(str, set(found)))) or 'no row'}")
+        return None
     # epochs alone are not missed: it is the row that says that a run need not be trained
     row = "" if path.parent.name == _RUNS else f" and {path.parents[1] / _RUNS / path.name}"
     raise kind(
         f"{path}: cannot be read as a result ({reason}); if it is damaged, delete it{row} and run again: only this run "
         f"is trained anew"
     )
+
+
+@cache  # told once, however often the folder is read
+def _ignore(path: Path, why: str) -> None:
+    logging.getLogger(__name__).warning("warning: %s: ignored, since it is not the result of a run (%s)", path, why)
 
 
 def _from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from ablations.experiment.names import Name
 from ablations.experiment.profile import LARGEST_SEED
 from ablations.experiment.suite import find_file
 from ablations.experiment.yaml_files import load_yaml
@@ -108,7 +109,7 @@ class Search:
         pruning: when a trial is given up.
     """
 
-    name: str
+    name: Name
     title: str
     space: Annotated[dict[str, Range], Field(min_length=1)]
     start: tuple[dict[str, Value], ...] = ()

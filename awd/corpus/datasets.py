@@ -14,6 +14,7 @@ from awd.corpus.files import find_splits, load_folder, looked_for, require_all
 from awd.corpus.text import SPLITS, Text, digest, make_text, read_file
 from awd.errors import CorpusError
 from awd.messages import nearest
+from awd.paths import user_path
 
 DATA_VARIABLE = "AWD_DATA_DIR"
 
@@ -127,17 +128,18 @@ def load_corpus(
     Raises:
         CorpusError: an unknown name; a split missing, empty, not UTF-8 or not the published one; or no mirror
             served the corpus.
+        InputError: a path that cannot be a folder's.
     """
     if name_or_path == python_docs.NAME:
         return python_docs.load_python_docs()
     if name_or_path in datasets:
         dataset = datasets[name_or_path]
-        folder = data_dir.expanduser() if data_dir else _data_folder_of_environment()
+        folder = user_path(data_dir, "data_dir", folder=True) if data_dir else _data_folder_of_environment()
         if folder is not None:
             return _from_data_folder(dataset, folder)
         return _from_cache(dataset, cache_folder(cache_dir) / dataset.name, download, on_message or (lambda _: None))
-    if name_or_path and Path(name_or_path).is_dir():
-        return load_folder(Path(name_or_path))
+    if name_or_path and (own := user_path(name_or_path, "data set", folder=True)).is_dir():
+        return load_folder(own)
     raise CorpusError(_unknown(name_or_path, datasets))
 
 
@@ -154,7 +156,7 @@ def corpus_identity(name_or_path: str, *, datasets: Mapping[str, DataSet] = DATA
 
 def _data_folder_of_environment() -> Path | None:
     value = os.environ.get(DATA_VARIABLE)
-    return Path(value).expanduser() if value else None
+    return user_path(value, DATA_VARIABLE, folder=True) if value else None
 
 
 def _from_data_folder(dataset: DataSet, data_dir: Path) -> Text:
@@ -216,8 +218,6 @@ def _from_cache(dataset: DataSet, folder: Path, may_download: bool, on_message: 
 
 
 def _unknown(name: str, datasets: Mapping[str, DataSet]) -> str:
-    if name and Path(name).exists():
-        return f"{name}: this is a file; a corpus is a folder with train, valid and test files"
     # the names of their folders are what people call these data sets, too
     called = {other: dataset.name for dataset in datasets.values() for other in dataset.folders}
     hint = nearest(called.get(name.lower(), name.lower()), datasets)

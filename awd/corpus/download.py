@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import awd
 from awd.corpus.text import SPLITS
 from awd.errors import CorpusError
+from awd.paths import user_path
 
 if TYPE_CHECKING:
     from requests import Response
@@ -50,10 +51,15 @@ def cache_folder(cache_dir: Path | None = None) -> Path:
     if cache_dir is not None:
         return cache_dir
     if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE]).expanduser()
+        return user_path(os.environ[CACHE_VARIABLE], CACHE_VARIABLE, folder=True)
     import pooch
 
-    return Path(pooch.os_cache("awd-ablations"))
+    try:
+        return Path(pooch.os_cache("awd-ablations"))
+    except RuntimeError:
+        raise CorpusError(
+            f"this user has no home folder to keep downloads in: name one with {CACHE_VARIABLE}"
+        ) from None
 
 
 def cached_path(folder: Path, split: str) -> Path:

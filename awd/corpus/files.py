@@ -7,6 +7,7 @@ from pathlib import Path
 
 from awd.corpus.text import SPLITS, Text, make_text, read_file
 from awd.errors import CorpusError
+from awd.paths import folder_name
 
 # how the releases of the usual corpora name their files
 PATTERNS = ("{split}.txt", "{split}.tokens", "ptb.{split}.txt", "wiki.{split}.tokens", "wiki.{split}.txt")
@@ -69,8 +70,7 @@ def load_folder(folder: Path) -> Text:
             )
     paths = {split: found[split][0] for split in SPLITS}
     contents = {split: read_file(path) for split, path in paths.items()}
-    # resolved, since "." has no name of its own
-    return make_text(folder.resolve().name or str(folder), contents, {split: str(paths[split]) for split in SPLITS})
+    return make_text(folder_name(folder), contents, {split: str(paths[split]) for split in SPLITS})
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ def refuse(cli: CommandLine, folder: Path, arguments: list[object], *said: str, 
         (["--all", "--dataset", "wikitext2"], ["unknown data set 'wikitext2'", "did you mean 'wikitext-2'"]),
         (["--all", "--set", "model.hiden_size=5"], ["--set", "model.hiden_size", "did you mean 'hidden_size'"]),
         (["--all", "--set", "modle.hidden_size=5"], ["--set", "modle", "did you mean 'model'"]),
-        (["--all", "--set", "model.hidden_size=big"], ["model.hidden_size", "'big'", "valid integer"]),
+        (["--all", "--set", "model.hidden_size=big"], ["model.hidden_size", "'big'", "not a whole number"]),
         (["--all", "--set", "model.hidden_size=0"], ["model.hidden_size", "0", "greater than or equal to 1"]),
         (
             ["--all", "--set", "regularization.weight_dropout=1"],
@@ -118,6 +118,58 @@ def test_a_profile_that_is_not_there(cli: CommandLine, tmp_path: Path) -> None:
     refuse(cli, tmp_path, ["--all", "--profile", "gone.yaml"], "gone.yaml", "cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "--results", "x" * 300], ["--results 'xxx", "too long"]),
+        (
+            ["run", "--all", "--reports", "new/" + "x" * 300],
+            ["--reports 'new/xxx", "longer than the file system allows"],
+        ),
+        (["compare", "--reference", "file/results"], ["--reference 'file/results'", "Not a directory"]),
+        (["tune", "--dataset", "python-docs", "--study", "circle"], ["--study 'circle'", "symbolic links"]),
+        (["tune", "--dataset", "python-docs", "--start-from", ""], ["--start-from ''", "names no path"]),
+        (["status", "--data-dir", "dangling"], ["--data-dir 'dangling'", "a link to gone, which does not exist"]),
+        (["data", "x" * 300], ["data set 'xxx", "too long"]),
+        (["run", "--all", "--dataset", "circle"], ["data set 'circle'", "symbolic links"]),
+        (["run", "--all", "--suite", "folder.yaml"], ["suite 'folder.yaml'", "this is a folder, where a file"]),
+        (["ladder", "--profiles", "~no-such-user/x.yaml"], ["profile '~no-such-user/x.yaml'", "no home folder"]),
+        (["tune", "--dataset", "python-docs", "--search", "file/x.yaml"], ["search 'file/x.yaml'", "Not a directory"]),
+    ],
+)
+def test_paths_that_cannot_be(cli: CommandLine, tmp_path: Path, arguments: list[object], said: list[str]) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "dangling").symlink_to("gone")
+    (tmp_path / "circle").symlink_to("circle")
+    refuse(cli, tmp_path, arguments, *said)
+
+
+def test_a_home_that_the_shell_left_alone(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
+    (tmp_path / "home").mkdir()
+    corpus.rename(tmp_path / "home" / "text")
+    options = [
+        "--profile=~/../tiny.yaml",
+        "--dataset=~/text",
+        "--results=~/r",
+        "--reports=~/p",
+        "--jobs=1",
+        "--no-audit",
+    ]
+    done = cli("run", "--variants=full", *options, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("home/r/runs/*.parquet"))
+    assert list(tmp_path.glob("home/p/tiny-text/index.html"))
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_name_that_is_long_but_allowed(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
+    long = corpus.rename(tmp_path / ("x" * 255))
+    done = cli("run", "--variants=full", "--profile", profile, "--dataset", long, "--jobs=1", "--no-audit")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("reports/tiny-xxx*/index.html"))
+
+
 def test_a_missing_split(cli: CommandLine, tmp_path: Path, corpus: Path) -> None:
     (corpus / "valid.txt").unlink()
     refuse(cli, tmp_path, ["--all", "--dataset", corpus], "no file for the valid split", str(corpus))
@@ -176,6 +228,21 @@ def test_a_results_folder_that_cannot_be_written(cli: CommandLine, tmp_path: Pat
     (tmp_path / "occupied").write_text("", encoding="utf-8")
     arguments = ["--all", "--profile", profile, "--dataset", corpus, "--results", tmp_path / "occupied" / "results"]
     refuse(cli, tmp_path, arguments, "occupied", "cannot be written")
+
+
+def test_copied_shards_change_nothing(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
+    options = ["--profile", profile, "--dataset", corpus, "--variants", "full,no-weight-drop"]
+    assert cli("run", *options, "--no-audit", "--no-report", "--backend", "sequential").returncode == 0
+    before = {command: cli(command, *options).stdout for command in ("status", "compare")}
+    copies = []
+    for path in [*tmp_path.glob("results/runs/*"), *tmp_path.glob("results/epochs/*")]:
+        copies.append(path.with_name(f"{path.stem}.sync-conflict-20261127-101010-ABCDEFG.parquet"))
+        copies[-1].write_bytes(path.read_bytes())
+    for command, printed in before.items():
+        done = cli(command, *options)
+        assert (done.returncode, done.stdout) == (0, printed)
+        assert all(str(path.relative_to(tmp_path)) in done.stderr for path in copies if path.parent.name == "runs")
+    assert "2 runs, 0 to train" in cli("run", *options, "--dry-run").stdout
 
 
 def test_a_damaged_shard_is_named(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:

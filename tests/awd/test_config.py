@@ -86,21 +86,22 @@ def test_a_configuration_cannot_be_changed(section):
         setattr(getattr(config, section), key, 1)
 
 
+WRITTEN = {"True": "true", "None": "null (or nothing)"}  # as users write them
 BAD_VALUES = [
     ("model", "hidden_size", 0, "greater than or equal to 1"),
     ("model", "hidden_size", -3, "greater than or equal to 1"),
-    ("model", "hidden_size", 2.5, "valid integer"),
-    ("model", "hidden_size", "1150", "valid integer"),
-    ("model", "hidden_size", True, "valid integer"),
-    ("model", "hidden_size", None, "valid integer"),
+    ("model", "hidden_size", 2.5, "not a whole number"),
+    ("model", "hidden_size", "1150", "not a whole number"),
+    ("model", "hidden_size", True, "not a whole number"),
+    ("model", "hidden_size", None, "not a whole number"),
     ("model", "embedding_size", 0, "greater than or equal to 1"),
-    ("model", "embedding_size", "wide", "valid integer"),
-    ("model", "tie_weights", "yes", "valid boolean"),
-    ("model", "tie_weights", 1, "valid boolean"),
+    ("model", "embedding_size", "wide", "not a whole number"),
+    ("model", "tie_weights", "yes", "not true or false"),
+    ("model", "tie_weights", 1, "not true or false"),
     ("regularization", "weight_dropout", 1.0, "less than or equal to 0.9999847412109375"),
     ("regularization", "weight_dropout", -0.1, "greater than or equal to 0"),
-    ("regularization", "weight_dropout", "0.5", "valid number"),
-    ("regularization", "weight_dropout", True, "valid number"),
+    ("regularization", "weight_dropout", "0.5", "not a number"),
+    ("regularization", "weight_dropout", True, "not a number"),
     ("regularization", "weight_decay", -1e-6, "greater than or equal to 0"),
     ("regularization", "weight_decay", float("nan"), "finite number"),
     ("windows", "short_probability", 1.5, "less than or equal to 1"),
@@ -121,7 +122,7 @@ def test_a_bad_value_is_told_with_origin_key_value_and_what_is_allowed(section, 
     with pytest.raises(ConfigError) as caught:
         override(Config(), {section: {key: value}}, "suite.yaml")
     message = str(caught.value)
-    assert message.startswith(f"suite.yaml: {section}.{key}: {value!r} ")
+    assert message.startswith(f"suite.yaml: {section}.{key}: {WRITTEN.get(repr(value), repr(value))} ")
     assert allowed in message
     assert "\n" not in message
 

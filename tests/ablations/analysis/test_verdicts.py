@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED, judge
-from ablations.experiment.hypotheses import Claim, Claims
+from ablations.experiment.hypotheses import Hypotheses, Hypothesis
 from ablations.experiment.suite import Suite, Variant
 
 THREE = Suite("three", "three rows", "full", tuple(Variant(name, name) for name in ("full", "first", "second")))
@@ -26,16 +26,16 @@ def runs(**changes: list[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "status", "valid_ppl", "test_ppl"])
 
 
-def verdict(claim: Claim, frame: pd.DataFrame) -> pd.Series:
-    found = judge(Claims("here", (claim,)), frame, THREE).set_index("split")
+def verdict(hypothesis: Hypothesis, frame: pd.DataFrame) -> pd.Series:
+    found = judge(Hypotheses("here", (hypothesis,)), frame, THREE).set_index("split")
     assert found.loc["valid", "verdict"] == found.loc["test", "verdict"]
     return found.loc["valid"]
 
 
-WORSE = Claim("worse", "the row is worse", ("first",), more_than=3)
-NOT_MUCH = Claim("not much", "but not much", ("first",), less_than=3)
-MOST = Claim("most", "the row is worst", ("first",), more_than_others_by=0)
-BOTH = Claim("both", "both are worse", ("first", "second"), more_than=0)
+WORSE = Hypothesis("worse", "the row is worse", ("first",), more_than=3)
+NOT_MUCH = Hypothesis("not much", "but not much", ("first",), less_than=3)
+MOST = Hypothesis("most", "the row is worst", ("first",), more_than_others_by=0)
+BOTH = Hypothesis("both", "both are worse", ("first", "second"), more_than=0)
 
 
 def test_an_interval_on_one_side_decides() -> None:
@@ -116,18 +116,18 @@ def test_more_seeds_decide_against_one_of_several_rows() -> None:
 
 @pytest.mark.parametrize("seeds", [4])
 @pytest.mark.parametrize(
-    ("claim", "true"),
+    ("hypothesis", "true"),
     [(WORSE, {"first": 0.03}), (MOST, {"first": 0.1, "second": 0.1}), (BOTH, {"first": 0.0, "second": 0.0})],
     ids=["one", "of two rows", "two at once"],
 )
-def test_verdicts_err_as_rarely_as_they_say(claim: Claim, true: dict[str, float], seeds: int) -> None:
+def test_verdicts_err_as_rarely_as_they_say(hypothesis: Hypothesis, true: dict[str, float], seeds: int) -> None:
     # at the very bound either verdict is an error, and 2.5% of each is what is promised
     draw, count = np.random.default_rng(11), 800
     frames = []
     for study in range(count):
         frame = runs(**{name: (value + 0.02 * draw.normal(size=seeds)).tolist() for name, value in true.items()})
         frames.append(frame.assign(dataset=f"study {study}"))
-    found = judge(Claims("here", (claim,)), pd.concat(frames), THREE)
+    found = judge(Hypotheses("here", (hypothesis,)), pd.concat(frames), THREE)
     shares = found.loc[found["split"].eq("valid"), "verdict"].value_counts(normalize=True)
     assert shares.get(SUPPORTED, 0.0) < 0.025 + 0.016
     assert 0.009 < shares.get(CONTRADICTED, 0.0) < 0.025 + 0.016

@@ -118,7 +118,7 @@ def test_two_variants_that_resolve_alike_are_one_run() -> None:
 
 def test_settings_are_nested_and_typed() -> None:
     settings = parse_settings(
-        ["model.hidden_size=600", "optimizer.learning_rate=1e1", "windows.variable=no", "model.embedding_size=null"]
+        ["model.hidden_size=600", "optimizer.learning_rate=1e1", "windows.variable=false", "model.embedding_size=null"]
     )
     assert settings == {
         "model": {"hidden_size": 600, "embedding_size": None},

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ablations.experiment.hypotheses import Claim, Claims, load_claims
+from ablations.experiment.hypotheses import Hypotheses, Hypothesis, load_hypotheses
 from ablations.experiment.suite import load_published, load_suite
 from ablations.report.formats import percent
 from ablations.report.render import render_report
@@ -86,17 +86,17 @@ def test_it_says_what_the_tables_say(demo: Any, text: str) -> None:
         assert f"{run['valid_ppl']:.2f} / {run['test_ppl']:.2f}" in words
 
 
-def test_claims_are_told_with_their_evidence(demo: Any, tmp_path: Path) -> None:
+def test_hypotheses_are_told_with_their_evidence(demo: Any, tmp_path: Path) -> None:
     suite = load_suite("table5")
-    claims = load_claims(suite, "table5", load_published(suite, "table5"))
-    assert claims is not None
-    written = render_report(replace(demo, claims=claims), tmp_path)[-1].read_text(encoding="utf-8")
+    hypotheses = load_hypotheses(suite, "table5", load_published(suite, "table5"))
+    assert hypotheses is not None
+    written = render_report(replace(demo, hypotheses=hypotheses), tmp_path)[-1].read_text(encoding="utf-8")
     words = " ".join(" ".join(Page(written).words).split())
-    for claim in claims.claims:
-        assert f"{claim.says} {claim.written()}" in words
-    assert words.count("validation:") == len(claims.claims)
+    for hypothesis in hypotheses.hypotheses:
+        assert f"{hypothesis.says} {hypothesis.written()}" in words
+    assert words.count("validation:") == len(hypotheses.hypotheses)
     verdicts = re.findall(r'class="verdict (\w+)">', written)
-    shown, told = verdicts[: len(claims.claims)], verdicts[len(claims.claims) :]
+    shown, told = verdicts[: len(hypotheses.hypotheses)], verdicts[len(hypotheses.hypotheses) :]
     assert shown == told[::2], "beside the first figure: those on validation"
     assert "no pair of finished runs" in words, "no run without NT-ASGD is finished here"
 
@@ -119,8 +119,8 @@ def test_every_row_has_its_seeds_even_where_labels_are_the_same(tmp_path: Path) 
 
 def test_nothing_is_said_of_a_paper_where_nothing_is_published(tmp_path: Path) -> None:
     suite = user_suite(3)
-    claims = Claims("my notes", (Claim("worse", "v1 is worse", ("v1",), more_than=0),))
-    data = report_data(tmp_path / "results", suite=suite, claims=claims)
+    hypotheses = Hypotheses("my notes", (Hypothesis("worse", "v1 is worse", ("v1",), more_than=0),))
+    data = report_data(tmp_path / "results", suite=suite, hypotheses=hypotheses)
     page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
     assert "What is claimed, at this scale" in page
     words = " ".join(" ".join(Page(page).words).split())

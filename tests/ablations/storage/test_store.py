@@ -49,6 +49,56 @@ def seal(frame: pd.DataFrame, path: Path) -> None:
     write_sealed(path, sink.getvalue().to_pybytes())
 
 
+@pytest.fixture
+def filled(tmp_path: Path) -> Store:
+    """A store with the runs a and b."""
+    store = Store(tmp_path)
+    for run_id in ("a", "b"):
+        assert store.write(row(run_id), [{**EPOCH, "run_id": run_id}])
+    return store
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.sync-conflict-20261127-101010-ABCDEFG",
+        "a (1)",
+        "a (Ann's conflicted copy 2026-11-27)",
+        "a-HOST",
+        "a 2",
+        "c",
+        "b_",
+    ],
+)
+def test_a_copy_beside_a_shard_is_named_and_ignored(filled: Store, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    runs, epochs = filled.runs(), filled.epochs(["a", "b"])
+    for folder in (filled.runs_folder, filled.epochs_folder):
+        (folder / f"{name}.parquet").write_bytes((folder / "a.parquet").read_bytes())
+    for _ in range(2):
+        pd.testing.assert_frame_equal(filled.runs(), runs)
+        pd.testing.assert_frame_equal(filled.epochs(["a", "b", name]), epochs)
+        assert filled.statuses() == {"a": "done", "b": "done"}
+        assert filled.run(name) is None
+    for folder in (filled.runs_folder, filled.epochs_folder):
+        told = [record.getMessage() for record in caplog.records if f"{folder / name}.parquet" in record.getMessage()]
+        assert len(told) == 1
+        assert "ignored" in told[0]
+
+
+def test_a_shard_in_the_place_of_another_is_ignored_until_the_run_is_trained(filled: Store) -> None:
+    (filled.runs_folder / "b.parquet").write_bytes((filled.runs_folder / "a.parquet").read_bytes())
+    assert filled.statuses() == {"a": "done"}
+    assert filled.write(row("b", status="failed"), [])
+    assert filled.statuses() == {"a": "done", "b": "failed"}
+
+
+@pytest.mark.parametrize("ids", [[], ["a", "a"], ["a", "b"]])
+def test_a_shard_that_is_not_one_row_is_ignored(filled: Store, ids: list[str]) -> None:
+    seal(pd.DataFrame([row(run_id) for run_id in ids], columns=list(row())), filled.runs_folder / "a.parquet")
+    assert filled.statuses() == {"b": "done"}
+    assert filled.run("a") is None
+
+
 def printed_by(folder: Path, script: str) -> list[str]:
     """What a script prints in a process of its own, where too large a file is an error and not the end."""
     before = """

@@ -7,7 +7,7 @@ import pytest
 
 from awd.corpus import DATASETS, corpus_identity, load_corpus
 from awd.corpus.download import Mirror
-from awd.errors import CorpusError
+from awd.errors import CorpusError, InputError
 
 ROOT = Path(__file__).parents[3]
 
@@ -191,7 +191,7 @@ class TestOtherCorpora:
 
     def test_a_file_is_no_corpus(self, write):
         file = write("mine", {"train.txt": b"a\n"}) / "train.txt"
-        with pytest.raises(CorpusError, match="this is a file"):
+        with pytest.raises(InputError, match="this is a file"):
             load_corpus(str(file))
 
 

@@ -1,4 +1,4 @@
-"""A paper's claims beside our verdicts and their evidence, as texts."""
+"""A paper's hypotheses beside our verdicts and their evidence, as texts."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from ablations.report.captions import SPLIT_TITLES
 from ablations.report.formats import percent
 
 
-def judged_claims(data: Comparison, dataset: str) -> list[dict[str, Any]]:
-    """What a paper concludes and whether the runs on a data set support it; empty where a suite has no claims.
+def judged_hypotheses(data: Comparison, dataset: str) -> list[dict[str, Any]]:
+    """What a paper concludes and whether the runs on a data set support it; empty where a suite has no hypotheses.
 
     Returns:
-        For each claim ``says``, ``written`` (its inequality) and ``verdicts``: ``split``, ``verdict`` and ``evidence``.
+        For each hypothesis ``says``, ``written`` (its inequality) and ``verdicts``: ``split``, ``verdict`` and
+        ``evidence``.
     """
-    if data.claims is None or data.verdicts is None:
+    if data.hypotheses is None or data.verdicts is None:
         return []
     found = data.verdicts[data.verdicts["dataset"].eq(dataset)]
-    claims = []
-    for claim in data.claims.claims:
-        verdicts = found[found["claim"].eq(claim.name)].to_dict("records")
+    hypotheses = []
+    for hypothesis in data.hypotheses.hypotheses:
+        verdicts = found[found["hypothesis"].eq(hypothesis.name)].to_dict("records")
         told = [
             {"split": SPLIT_TITLES[row["split"]], "verdict": row["verdict"], "evidence": _evidence(data, row)}
             for row in verdicts
         ]
-        claims.append({"says": claim.says, "written": claim.written(), "verdicts": told})
-    return claims
+        hypotheses.append({"says": hypothesis.says, "written": hypothesis.written(), "verdicts": told})
+    return hypotheses
 
 
 def _evidence(data: Comparison, row: dict[Hashable, Any]) -> str:
@@ -52,10 +53,10 @@ def _evidence(data: Comparison, row: dict[Hashable, Any]) -> str:
     return f"{text}; about {row['seeds_needed']} seeds would settle it, if mean and spread stay as they are"
 
 
-def claim_lines(data: Comparison, dataset: str) -> list[str]:
-    """The same, a line a claim."""
+def hypothesis_lines(data: Comparison, dataset: str) -> list[str]:
+    """The same, one line per hypothesis."""
     lines = []
-    for claim in judged_claims(data, dataset):
-        verdicts = "; ".join(f"{one['split']} {one['verdict']} ({one['evidence']})" for one in claim["verdicts"])
-        lines.append(f"{claim['says']} {claim['written']}: {verdicts}")
+    for hypothesis in judged_hypotheses(data, dataset):
+        verdicts = "; ".join(f"{one['split']} {one['verdict']} ({one['evidence']})" for one in hypothesis["verdicts"])
+        lines.append(f"{hypothesis['says']} {hypothesis['written']}: {verdicts}")
     return lines
