@@ -40,14 +40,14 @@ def main(
     runs = store.runs().query(f"suite == 'scales-{suite}' and dataset == @dataset and status == 'done'")
     if runs.empty:
         raise InputError(f"{results}: no finished run of suite {suite!r} on {dataset}")
-    found = judged(runs, store.epochs(runs["run_id"]), minutes)
+    found = judge(runs, store.epochs(runs["run_id"]), minutes)
     page = found.to_markdown(index=False, floatfmt=".4g") + "\n"
     write_text(results / f"{suite}-{dataset}.md", page)
     print(page)
 
 
-def judged(runs: pd.DataFrame, epochs: pd.DataFrame, minutes: float) -> pd.DataFrame:
-    """A row for each candidate, those that show all of the rule first, then by validation perplexity.
+def judge(runs: pd.DataFrame, epochs: pd.DataFrame, minutes: float) -> pd.DataFrame:
+    """One row per candidate, those that show all of the rule first, then by validation perplexity.
 
     Args:
         runs: the store's rows of finished full models.
@@ -56,15 +56,20 @@ def judged(runs: pd.DataFrame, epochs: pd.DataFrame, minutes: float) -> pd.DataF
     """
     import pandas as pd
 
+    from ablations.analysis.training_curves import RUN
+
+    epochs = epochs.merge(runs[["run_id", *RUN]], on="run_id")
     rows = [_candidate(run, epochs[epochs["run_id"].eq(run["run_id"])], minutes) for run in runs.to_dict("records")]
     rows.sort(key=lambda row: (len(row["lacks"].split()), row["valid"]))
     return pd.DataFrame(rows)
 
 
 def _candidate(run: dict[Any, Any], epochs: pd.DataFrame, minutes: float) -> dict[str, Any]:
-    ordered = epochs.sort_values(["phase", "epoch"], ascending=[False, True]).reset_index(drop=True)  # train, finetune
+    from ablations.analysis.training_curves import in_order, training_ends
+
+    ordered = in_order(epochs)
     training = ordered[ordered["phase"].eq("train")]
-    best = 1 + int(ordered["valid_ppl"].to_numpy().argmin())
+    best = int(training_ends(epochs)["best_epoch"].item())
     before, after = training["valid_ppl"].min(), ordered["valid_ppl"].min()
     fell = fall_before_averaging(training)
     took = ordered["seconds"].sum() / 60
@@ -81,11 +86,11 @@ def _candidate(run: dict[Any, Any], epochs: pd.DataFrame, minutes: float) -> dic
         "valid": after,
         "best_epoch": best,
         "epochs": len(ordered),
-        "best_of_training": 1 + int(training["valid_ppl"].to_numpy().argmin()),
+        "best_of_training": training["step"].iloc[training["valid_ppl"].argmin()],
         "valid_of_training": before,
         "averaging_started": run["averaging_started"],
         "fall_before_averaging": fell,
-        "train_at_best": ordered.loc[best - 1, "train_ppl"],
+        "train_at_best": ordered["train_ppl"].iloc[best - 1],
         "minutes": took,
         "decay": decay(config, ordered),
         "lacks": ", ".join(name for name, shown in shows.items() if not shown),

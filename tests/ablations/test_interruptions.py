@@ -130,7 +130,7 @@ def test_a_signal_pauses_and_the_same_command_goes_on(
     code, errors = sweep.end(60)
     assert code == (130 if number == signal.SIGINT else 143), errors
     assert "the same command goes on" in errors
-    wait_for(lambda: not sweep.processes(), 10)  # a helper process of the pool may end a moment after the caller
+    wait_for(lambda: not sweep.processes(), 10)  # workers may end a moment after the caller
     runs = Store(results).runs()
     assert (runs["status"] == "paused").any()
     assert runs.loc[runs["status"] == "paused", "test_ppl"].isna().all(), "the test is for finished runs"
