@@ -7,7 +7,7 @@ window lands one step late, and with ``t0=0`` it leaves the first iterate out of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -26,12 +26,14 @@ class NonMonotonicTrigger:
 
     Args:
         interval: n, in checks; one check an epoch.
+
+    Attributes:
         history: values of earlier checks, oldest first.
     """
 
-    def __init__(self, interval: int, history: Sequence[float] = ()) -> None:
+    def __init__(self, interval: int) -> None:
         self.interval = interval
-        self.history = list(history)
+        self.history: list[float] = []
 
     def check(self, value: float) -> bool:
         """Whether the criterion fires at ``value``, which then joins the history."""

@@ -222,7 +222,7 @@ class Trainer:
         return here.phase == TEST or here.epoch == finetuning
 
     def finish(self) -> TrainingResult:
-        """Evaluate the best weights on the whole validation split, and on test."""
+        """Evaluate the best weights so far on the whole validation split, and on test; training is over then."""
         self.position = Position(TEST)
         self.may_stop()
         self._take_best_weights()
@@ -249,7 +249,10 @@ class Trainer:
 
         Raises:
             DivergedError: a loss became NaN or infinite.
+            RuntimeError: both phases are over.
         """
+        if self.trained:
+            raise RuntimeError("both phases are over: all that is left is to finish()")
         if self.position.phase == TRAIN and self.position.epoch == self.config.training.epochs:
             self._start_finetuning()
         here = self.position

@@ -154,7 +154,7 @@ def saving(name: str, count: int) -> list[dict[str, Any]]:
     tokens = torch.randint(chosen.vocabulary_size, (10 * chosen.batch_size * chosen.length,)).tolist()
     trainer = Trainer(chosen.config, Encoded(words, tokens, tokens, tokens), seed=1)
     trainer.stepper.start_averaging()
-    trainer.best = Best(1.0, {key: value.clone() for key, value in trainer.model.state_dict().items()})
+    trainer.best = Best(1.0, {key: weight.detach().clone() for key, weight in trainer.model.named_parameters()})
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder) / "run")

@@ -1,3 +1,4 @@
+import copy
 import math
 from itertools import pairwise
 
@@ -237,11 +238,34 @@ def test_the_trigger_is_algorithm_1(perplexities, interval):
         assert trigger.check(current) == (len(v) > interval and current > min(v[:-interval]))
 
 
-def test_a_trigger_goes_on_from_its_history():
-    values = [100, 90, 95, 94, 93, 92, 91, 91]
-    assert first_firing(NonMonotonicTrigger(5, values[:5]), values[5:]) == 8 - 5
-
-
 def test_the_history_is_not_reset_when_the_trigger_fires():
     trigger = NonMonotonicTrigger(0)
     assert [trigger.check(value) for value in [5, 6, 5.5, 4, 4.5]] == [False, True, True, False, True]
+
+
+@pytest.mark.parametrize("method", ["sgd", "asgd", "nt-asgd", "adam"])
+def test_a_stepper_goes_on_from_its_state(method):
+    config = OptimizerConfig(method=method, learning_rate=0.5, average_from=2, lambd=0.1, alpha=0.75)
+    iterates, stepper = run(config, 0.05, start_averaging_at=3 if method == "nt-asgd" else None)
+    model = network()
+    first = Stepper(model, config, 0.5, 0.05)
+    second = Stepper(copy.deepcopy(model), config, 7.0, 0.05)
+    for step, scale in enumerate(RATE_SCALES):
+        if method == "nt-asgd" and step == 3:
+            first.start_averaging()
+        if step == 5:
+            second.model.load_state_dict(model.state_dict())
+            second.load_state_dict(first.state_dict())
+        at = first if step < 5 else second
+        at.step(loss_of(list(at.model.parameters()), step), scale)
+    torch.testing.assert_close(list(second.model.parameters()), iterates[-1], rtol=0, atol=0)
+    torch.testing.assert_close(
+        list(second.evaluated.parameters()), list(stepper.evaluated.parameters()), rtol=0, atol=0
+    )
+
+
+def test_a_trigger_goes_on_from_its_state():
+    values, first, second = [100, 90, 95, 94, 93, 92, 91, 91], NonMonotonicTrigger(5), NonMonotonicTrigger(5)
+    assert first_firing(first, values[:5]) is None
+    second.load_state_dict(first.state_dict())
+    assert first_firing(second, values[5:]) == 8 - 5

@@ -458,6 +458,8 @@ def test_a_run_is_its_parts():
         records.append(trainer.epoch())
     assert [facts(record) for record in records] == [facts(record) for record in whole.epochs]
     assert trainer.epochs == records
+    with pytest.raises(RuntimeError, match="both phases are over"):
+        trainer.epoch()
     result = trainer.finish()
     assert (result.valid_ppl, result.test_ppl) == (whole.valid_ppl, whole.test_ppl)
     assert_same_weights(result.model.state_dict(), whole.model.state_dict())
