@@ -110,8 +110,7 @@ def bullets(lines: Iterable[str]) -> str:
 def csv(frame: pd.DataFrame, digits: int) -> str:
     """Comma-separated values with so many digits of each number: the last of sixteen depend on the processor, which may
     add in another order, and the same results are to give the same bytes on any."""
-    text = frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
-    return text.encode(errors="replace").decode()  # a label may hold half a letter
+    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
 
 
 def names(column: pd.Series[str]) -> str:

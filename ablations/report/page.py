@@ -28,7 +28,7 @@ from ablations.report.captions import (
     without_baseline,
 )
 from ablations.report.figures.style import drawable
-from ablations.report.formats import DASH, number
+from ablations.report.formats import DASH, NOT_ENDED, number
 from ablations.report.hypotheses import judged_hypotheses
 from ablations.report.tables import brief_rows, statistics_rows, table_rows, training_rows
 from ablations.storage.status import Status
@@ -114,6 +114,7 @@ def _part(data: Comparison, dataset: str) -> dict[str, Any]:
         "title": data.title(dataset),
         "scale": scale(data, dataset),
         "brief": _table(brief_rows(data, dataset)),
+        "unended": f"{NOT_ENDED}: training had not ended in a run of it." if not_ended(data, dataset) else "",
         "table": _table(table_rows(data, dataset)),
         "training": _table(training_rows(data, dataset)),
         "statistics": _table(statistics_rows(data, dataset)),

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
 
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import seed_differences
 from ablations.analysis.training_curves import best_so_far_differences, mean_differences
 from ablations.report.figures import NARROW, as_svg, draw
 from ablations.report.figures.curves import mean_curve, range_of_seeds, with_steps
-from ablations.report.figures.style import WIDTH
+from ablations.report.figures.style import WIDTH, shown_labels
 from tests.ablations.report.synthetic import report_data, user_suite
 
 
@@ -275,19 +280,61 @@ def test_no_type_is_smaller_than_can_be_read(demo, width):
 
 
 def test_a_figure_is_the_same_text_each_time(demo):
-    first, second = (as_svg(draw(demo, NARROW)["differences"]) for _ in range(2))
+    first, second = (as_svg(draw(demo, NARROW)["differences"], "differences", "What") for _ in range(2))
     assert first == second
     assert first.startswith("<svg")
 
 
 def test_the_places_of_an_svg_are_short_and_where_they_were(demo):
     figure = draw(demo, NARROW)["training"]
-    text = as_svg(figure)
-    assert not re.search(r' (?:d|x|y)="[^"]*\d\.\d{3,}', text)
-    assert "scale(0.015625)" in text, "of the letters"
+    text = as_svg(figure, "training", "When")
+    assert not re.search(r' (?:d|x|y)="[^"]*\d\.\d{2,}', text)
     # the line of every panel at 0 begins where its axis does
     (left, _), (_, bottom) = figure.axes[0].transAxes.transform([(0, 0), (1, 0)]) * 72 / figure.dpi
     height = figure.get_figheight() * 72
     zero = figure.axes[0].transData.transform((0, 0))[1] * 72 / figure.dpi
-    assert re.search(rf"M {left:.2f} {height - zero:.2f} \nL", text)
+    begins = [tuple(map(float, place)) for place in re.findall(r'd="M([\d.]+) ([\d.]+)l', text)]
+    assert any(abs(x - left) < 0.06 and abs(y - (height - zero)) < 0.06 for x, y in begins)
     assert bottom < zero
+
+
+def close_together(data: Comparison, factor: float) -> Comparison:
+    """The same with every perplexity this much nearer to one value."""
+    names = ["valid_ppl", "test_ppl"]
+    runs, epochs = (
+        frame.assign(**{name: 12_345.6 + factor * (frame[name] - 120) for name in names if name in frame})
+        for frame in (data.runs, data.epochs)
+    )
+    return replace(data, runs=runs, epochs=epochs)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 0.03, 1.0])
+def test_tick_labels_tell_their_ticks_apart_and_never_touch(demo: Comparison, factor: float) -> None:
+    for name, figure in draw(close_together(demo, factor), NARROW).items():
+        figure.draw_without_rendering()
+        for axes in filter(lambda one: one.get_visible() and one.axison, figure.axes):
+            for axis in (axes.xaxis, axes.yaxis):
+                labels = shown_labels(axis)
+                assert all(after[1] > before[2] for before, after in pairwise(labels)), name
+                low, high = sorted(axis.get_view_interval())
+                texts = [tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+                assert len(set(texts)) == len(texts), (name, texts)
+
+
+@pytest.mark.parametrize(
+    "label", ["_x_ costs $5 & $6^2$ [a](b) <b> \\frac", "中文 \N{GRINNING FACE} Ü\x1b[31m", "_" * 90]
+)
+def test_labels_are_drawn_as_they_are_without_a_warning(tmp_path: Path, label: str) -> None:
+    data = report_data(tmp_path, suite=user_suite(3, label), seeds=2)
+    base = replace(data.suite.variants[0], label=label)
+    data = replace(data, suite=replace(data.suite, variants=(base, *data.suite.variants[1:])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = draw(data)
+        for figure in figures.values():
+            svg = as_svg(figure, "one", "One")
+            ElementTree.fromstring(svg)
+    words = "".join(text.get_text() for text in figures["curves"].findobj(Text))
+    assert "$5&$6^2$[a](b)<b>" in "".join(words.split()) or "$" not in label
+    assert figures["curves"].legends[0].get_texts()[0].get_text().startswith("in black: ")
+    assert ("▯" in words) == ("中" in label)
