@@ -85,7 +85,8 @@ def plan(seeds: Sequence[int], settings: Sequence[str]) -> list[RunSpec]:
     suite, profile = load_suite("table5"), load_profile("demo")
     (source,) = profile.datasets
     corpora = [Corpus(source, source, load_corpus(source).sha256)]
-    values = parse_settings([*SETTINGS, *settings])
+    given = {setting.partition("=")[0].strip() for setting in settings}
+    values = parse_settings([*settings, *(own for own in SETTINGS if own.partition("=")[0] not in given)])
     specs = [
         spec
         for engine, precision in PROGRAMS

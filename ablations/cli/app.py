@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from ablations.cli.console import stderr, stdout, tell
+from ablations.cli.console import open_streams, stderr, stdout, tell
 from ablations.cli.evaluate import evaluate
 from ablations.cli.options import (
     REFERENCE,
@@ -271,9 +270,7 @@ def data(
 
 def main() -> NoReturn:
     """Run the command line; every error that the user can mend ends in one message and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal or pipe that cannot write Δ gets a question mark
+    open_streams()
     arguments = sys.argv[1:]
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["run", *arguments]  # --all alone means run --all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from ablations.cli.paths import folder_option
 from awd.errors import InputError
@@ -101,11 +103,14 @@ class VariantOptions(ConfigurationOptions):
             "Default: the profile's.",
         ),
     ] = None
-    variants: Annotated[str | None, what("--variants", help="Only these, for example full,no-weight-drop.")] = None
+    variants: Annotated[
+        list[str] | None, what("--variants", help="Only these, for example full,no-weight-drop. Repeatable.")
+    ] = None
 
     def selection(self, device: str = "auto", **given: Any) -> Selection:
         """The selection of these variants."""
-        return super().selection(device, datasets=self.dataset or (), variants=self.variants, **given)
+        variants = ",".join(self.variants) if self.variants else None
+        return super().selection(device, datasets=self.dataset or (), variants=variants, **given)
 
 
 @dataclass(frozen=True)
@@ -113,14 +118,17 @@ class SelectionOptions(VariantOptions):
     """Which runs, and where their results are."""
 
     seeds: Annotated[
-        str | None,
-        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Default: the profile's."),
+        list[str] | None,
+        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Lists add up. Default: the profile's."),
     ] = None
     results: ResultsOption = Path("results")
 
     def selection(self, device: str = "auto", **given: Any) -> Selection:
         """The selection of these seeds."""
-        return super().selection(device, seeds=self.seeds, **given)
+        seeds = self.seeds or []
+        if len(seeds) > 1 and not all("," in text for text in seeds):
+            raise InputError(f"--seeds {' --seeds '.join(seeds)}: lists such as 1,2 add up; a count stands alone")
+        return super().selection(device, seeds=",".join(seeds) if seeds else None, **given)
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,19 @@ class TrainingOptions:
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command. A parameter that is a dataclass gives an option for each of its fields."""
-    return lambda function: app.command(name)(_spread(function))
+    return lambda function: app.command(name, cls=_Command)(_spread(function))
+
+
+class _Command(TyperCommand):
+    """Refuses an option that is given twice where one would undo the other."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        rest = super().parse_args(ctx, args)
+        for option, count in Counter(given).items():
+            if count > 1 and not (option.multiple or getattr(option, "is_flag", False)):
+                raise InputError(f"{option.opts[0]} was given {count} times; it counts once")
+        return rest
 
 
 def _spread(function: Callable[..., None]) -> Callable[..., None]:

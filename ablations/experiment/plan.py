@@ -93,24 +93,35 @@ class Corpus:
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
-    """``["model.hidden_size=600"]`` as nested values, each value read as YAML.
+    """``["model.hidden_size=600"]`` as nested values, each value read as YAML; assignments add up.
 
     Raises:
-        ConfigError: no ``=``, or an empty key.
+        ConfigError: no ``=``, an empty key, or two values for one key.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        path = key.strip().split(".")
+        key, equals, text = assignment.partition("=")
+        path, origin = key.strip().split("."), f"--set {assignment!r}"
         if not equals or not all(path):
-            raise ConfigError(f"--set {assignment!r}: expected key=value, for example model.hidden_size=600")
-        level = settings
-        for part in path[:-1]:
-            level = level.setdefault(part, {})
-            if not isinstance(level, dict):
-                raise ConfigError(f"--set {assignment!r}: {part!r} was given a plain value before")
-        level[path[-1]] = parse_yaml(value, f"--set {assignment!r}")
+            raise ConfigError(f"{origin}: expected key=value, for example model.hidden_size=600")
+        value = parse_yaml(text, origin)
+        for part in reversed(path):
+            value = {part: value}
+        try:
+            _add(settings, value, origin)
+        except RecursionError:
+            raise ConfigError(f"{origin}: a value that holds itself") from None
     return settings
+
+
+def _add(settings: dict[str, Any], more: dict[str, Any], origin: str, at: str = "") -> None:
+    """Lay values beside those of earlier assignments, of which none is undone."""
+    for key, value in more.items():
+        before = settings.setdefault(key, value)
+        if isinstance(before, dict) and isinstance(value, dict):
+            _add(before, value, origin, f"{at}{key}.")
+        elif before != value:
+            raise ConfigError(f"{origin}: {at}{key} was given another value before, {before!r}")
 
 
 def resolve(profile: Profile, suite: Suite, source: str, variant: Variant, settings: dict[str, Any]) -> Config:

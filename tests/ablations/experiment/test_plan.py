@@ -127,6 +127,27 @@ def test_settings_are_nested_and_typed() -> None:
     }
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_settings_add_up_in_any_order(order: int) -> None:
+    settings = parse_settings(["model.hidden_size=40", "model={num_layers: 2}", "model.hidden_size=40"][::order])
+    assert settings == {"model": {"hidden_size": 40, "num_layers": 2}}
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["model.hidden_size=40", "model.hidden_size=41"],
+        ["model.hidden_size=40", "model={hidden_size: 41}"],
+        ["model.hidden_size=40", "model=null"],
+        ["model=null", "model.hidden_size=40"],
+        ["model=&a {model: *a}", "model=&a {model: *a}"],
+    ],
+)
+def test_settings_that_undo_each_other_are_refused(assignments: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"--set '.*': .*(was given another value before|holds itself)"):
+        parse_settings(assignments)
+
+
 def test_a_variant_goes_before_the_settings() -> None:
     settings = {"regularization": {"weight_dropout": 0.2}}
     plan = make_plan(SUITE, PAPER, [PTB], settings=settings)
