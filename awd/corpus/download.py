@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import sys
-import uuid
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,12 @@ from typing import TYPE_CHECKING
 import awd
 from awd.corpus.text import SPLITS
 from awd.errors import CorpusError
+from awd.files import whole_file
 from awd.paths import user_path
 
 if TYPE_CHECKING:
-    from requests import Response
+    import requests
+    from pooch.typing import Processor
 
 CACHE_VARIABLE = "AWD_CACHE_DIR"
 # one of the hosts refuses the names that Python's HTTP clients give by default
@@ -122,57 +123,76 @@ def download_splits(
 
 
 def _fetch(mirror: Mirror, sha256: Mapping[str, str]) -> dict[str, bytes]:
-    if mirror.member:
-        contents = _unpack(_get(mirror.url), mirror.member)
-    else:
-        contents = {split: _get(mirror.url.format(split=split)) for split in SPLITS}
+    with tempfile.TemporaryDirectory(prefix="awd-") as name:
+        folder = Path(name)
+        if mirror.member:
+            found = _members(mirror, folder)
+        else:
+            urls = {split: mirror.url.format(split=split) for split in SPLITS}
+            found = {split: _retrieve(url, folder / split, sha256[split]) for split, url in urls.items()}
+        contents = {split: path.read_bytes() for split, path in found.items()}
     wrong = _mismatch(contents, sha256)
     if wrong:
-        raise _MirrorError(f"not the expected content (wrong checksum of the {wrong} split)")
+        raise _MirrorError(_wrong(wrong))
     return contents
 
 
-def _get(url: str) -> bytes:
+def _members(mirror: Mirror, folder: Path) -> dict[str, Path]:
+    import pooch
+
+    members = {split: mirror.member.format(split=split) for split in SPLITS}
+    unpacked = pooch.Unzip([*members.values()], extract_dir="unpacked")
+    _retrieve(mirror.url, folder / "archive", None, unpacked)
+    found = {split: folder / "unpacked" / member for split, member in members.items()}
+    if not all(path.is_file() for path in found.values()):
+        raise _MirrorError(f"the archive has no {mirror.member}")
+    return found
+
+
+def _retrieve(url: str, path: Path, sha256: str | None, processor: Processor | None = None) -> Path:
+    """Download a file; ``sha256`` is of its content, if that is known."""
     import pooch
     import requests
 
-    body = io.BytesIO()
-    fetch = pooch.HTTPDownloader(
+    pooch.get_logger().setLevel("WARNING")  # what it does is told by us
+    client = pooch.HTTPDownloader(
         progressbar=bool(sys.stderr and sys.stderr.isatty()),
         chunk_size=_CHUNK_BYTES,
         headers={"User-Agent": _USER_AGENT},
         timeout=(_CONNECT_SECONDS, _READ_SECONDS),
     )
     try:
-        fetch(url, body, None)
-    except requests.HTTPError as error:
-        raise _MirrorError(_status(error.response)) from None
-    except requests.exceptions.SSLError:
-        raise _MirrorError("the secure connection could not be made (TLS certificate or proxy)") from None
-    except requests.Timeout:
-        raise _MirrorError("no answer in time") from None
-    except requests.exceptions.ChunkedEncodingError:
-        raise _MirrorError("the transfer broke off before its end") from None
-    except requests.ConnectionError:
-        raise _MirrorError("no connection") from None
-    except (OSError, ValueError) as error:  # a broken redirect, an unusable proxy setting
-        raise _MirrorError(f"the request failed ({type(error).__name__})") from None
-    return body.getvalue()
-
-
-def _status(response: Response | None) -> str:
-    return f"HTTP {response.status_code} {response.reason}" if response is not None else "HTTP error"
-
-
-def _unpack(archive: bytes, member: str) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            return {split: opened.read(member.format(split=split)) for split in SPLITS}
-    except KeyError:
-        raise _MirrorError(f"the archive has no {member}") from None
+        pooch.retrieve(url, sha256, path.name, path.parent, processor=processor, downloader=client)
+    except requests.RequestException as error:
+        raise _MirrorError(_reason(error)) from None
     # RuntimeError and NotImplementedError: encrypted, or packed in a way that zipfile does not know
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
         raise _MirrorError("what it sent is not a whole zip archive") from None
+    except ValueError:
+        raise _MirrorError(_wrong(path.name)) from None
+    except OSError as error:
+        raise _MirrorError(f"the request failed ({type(error).__name__})") from None
+    return path
+
+
+def _reason(error: requests.RequestException) -> str:
+    from requests import exceptions
+
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code} {error.response.reason}"
+    reasons = {
+        exceptions.SSLError: "the secure connection could not be made (TLS certificate or proxy)",
+        exceptions.Timeout: "no answer in time",
+        exceptions.ChunkedEncodingError: "the transfer broke off before its end",
+        exceptions.ConnectionError: "no connection",
+    }
+    # else a broken redirect, an unusable proxy setting
+    failed = f"the request failed ({type(error).__name__})"
+    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), failed)
+
+
+def _wrong(split: str) -> str:
+    return f"not the expected content (wrong checksum of the {split} split)"
 
 
 def _mismatch(contents: Mapping[str, bytes], sha256: Mapping[str, str]) -> str | None:
@@ -181,17 +201,9 @@ def _mismatch(contents: Mapping[str, bytes], sha256: Mapping[str, str]) -> str |
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")  # unique: several processes may download at once
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)  # there only if something went wrong, or Ctrl-C was pressed
+        with whole_file(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise CorpusError(
             f"{path}: the download cannot be kept here ({error.strerror}); name another folder with {CACHE_VARIABLE}"

@@ -139,7 +139,9 @@ _words = st.lists(
 @st.composite
 def texts(draw: st.DrawFn, fewest: int = 100, most: int = 900) -> dict[str, bytes]:
     """Three splits of unicode words between odd white space; valid and test may have words of their own."""
-    common, extra = draw(_words), draw(st.lists(st.just(["unseen", "zß水"]), max_size=1))
+    # fewer than ten are no vocabulary to train on
+    common = draw(_words) + draw(st.sampled_from([[], [f"word{number}" for number in range(10)]]))
+    extra = draw(st.lists(st.just(["unseen", "zß水"]), max_size=1))
     spaces = draw(st.lists(st.sampled_from(_SPACES), min_size=1, max_size=4))
     chooser = random.Random(draw(st.integers(0, 2**32)))
     contents = {}

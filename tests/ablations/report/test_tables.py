@@ -337,6 +337,7 @@ def test_counts_are_short(value, text):
 def test_numbers_have_a_minus_sign_and_no_negative_zero():
     assert number(-1.25, 1) == "−1.2"
     assert number(-0.001, 1, signed=True) == "+0.0"
+    assert (number(2.04e43), number(2.04e43, signed=True)) == ("2.0e43", "+2.0e43")
     assert latex("– a ± 1") == r"-- a $\pm$ 1"
     assert markdown("a|b\nc") == r"a\|b c"
     assert markdown("_x_ and my_model, [+1.0, +2.0], [l](u)") == r"\_x\_ and my_model, [+1.0, +2.0], \[l](u)"
