@@ -43,7 +43,7 @@ _SNIPPETS = re.findall(
     """,
 )
 _PIECES = [*_SNIPPETS, "\u2028", "\x85", "\ufeff", "\x00", " ", "  ", "\n", "\n  ", "\t", ": ", "? ", "- "]
-_yaml_texts = st.text(max_size=40) | st.lists(st.sampled_from(_PIECES), max_size=12).map("".join)
+yaml_texts = st.text(max_size=40) | st.lists(st.sampled_from(_PIECES), max_size=12).map("".join)
 
 
 def blames(error: Exception, *origins: str) -> None:
@@ -54,7 +54,7 @@ def blames(error: Exception, *origins: str) -> None:
 
 class TestYaml:
     @bounded(400)
-    @given(text=_yaml_texts)
+    @given(text=yaml_texts)
     @example("? [a]\n: b")
     @example("!!map [1]")
     @example("!!set [1]")
@@ -147,7 +147,7 @@ class TestFiles:
             blames(error, str(path))
 
     @bounded(60)
-    @given(text=_yaml_texts, schema=st.sampled_from([Suite, Profile, Published]))
+    @given(text=yaml_texts, schema=st.sampled_from([Suite, Profile, Published]))
     def test_of_any_content_are_refused(self, folder: Path, text: str, schema: type) -> None:
         path = self.write(folder, text)
         with pytest.raises(ConfigError) as caught:
@@ -156,7 +156,7 @@ class TestFiles:
 
 
 _keys = st.sampled_from(FIELDS).map(".".join) | st.lists(st.sampled_from(["model", "a", "", " ", "1"])).map(".".join)
-_assignments = st.text() | st.builds("{}{}{}".format, _keys, st.sampled_from(["=", " = ", "", "=="]), _yaml_texts)
+_assignments = st.text() | st.builds("{}{}{}".format, _keys, st.sampled_from(["=", " = ", "", "=="]), yaml_texts)
 
 
 class TestSettings:
