@@ -1,7 +1,7 @@
 # Everything that must hold before a commit; PYTHON=... picks another interpreter
 PYTHON ?= .venv/bin/python
 
-.PHONY: checks lint types test slow format reference reference-small reference-ladder
+.PHONY: checks lint types test slow format reference reference-small reference-long reference-ladder
 checks: lint types test
 
 lint:
@@ -33,6 +33,12 @@ reference-small:
 	$(PYTHON) run_ablations.py --all --profile small --dataset ptb --seeds 5 $(REFERENCE) --no-report
 	$(PYTHON) run_ablations.py --all --profile small --dataset wikitext-2 $(REFERENCE) --no-report
 	$(PYTHON) run_ablations.py report --profile small --results results/reference --reports reports/reference
+
+# five hours of two cores; wants the real corpora too, and a processor that multiplies bf16 in hardware
+reference-long:
+	$(PYTHON) run_ablations.py --all --profile long --dataset ptb --engine fast --precision bf16 --keep-weights none \
+	  --results results/reference --no-report
+	$(PYTHON) run_ablations.py report --profile long --results results/reference --reports reports/reference
 
 # each effect at every published scale
 reference-ladder:

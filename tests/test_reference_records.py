@@ -33,13 +33,14 @@ def one(column: pd.Series[str]) -> str:
     return str(value)
 
 
-@pytest.mark.parametrize(("profile", "tables"), [("demo", 1), ("small", 2)])
-def test_readme_shows_the_published_table(profile: str, tables: int) -> None:
+@pytest.mark.parametrize("profile", ["demo", "small"])
+def test_readme_shows_the_published_table(profile: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.split(f"<!-- {profile} table -->")[1].split(f"<!-- end of {profile} table -->")[0]
     published = markdown_table(REPORTS / profile / "table5.md")
-    assert len(published) == 11 * tables
-    assert [line for line in shown.splitlines() if line.startswith("|")] == published
+    # the first one in the file: of few columns, and of the first data set
+    assert [line for line in shown.splitlines() if line.startswith("|")] == published[:11]
+    assert published[0].count("|") == 5
 
 
 @pytest.mark.parametrize(("profile", "dataset", "seeds"), PUBLISHED)

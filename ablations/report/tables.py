@@ -105,14 +105,13 @@ def training_rows(data: Comparison, dataset: str) -> pd.DataFrame:
 
 
 def markdown_page(data: Comparison) -> str:
-    """A table and its caption for each data set, then what is not in them."""
+    """For each data set a table of few columns, one of all, and its caption; then what is not in them."""
     parts = [f"# {markdown(data.suite.title)}"]
     for dataset in data.datasets:
-        rows = table_rows(data, dataset).map(markdown)
-        align = ["left", *["right"] * (rows.shape[1] - 1)]
         most_important, *sentences = caption(data, dataset)
         parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
-        parts += [rows.to_markdown(index=False, disable_numparse=True, colalign=align), bullets(sentences)]
+        parts += [_markdown_table(brief_rows(data, dataset)), "Every column:"]
+        parts += [_markdown_table(table_rows(data, dataset)), bullets(sentences)]
         hypotheses, took = hypothesis_lines(data, dataset), budget(data, dataset)
         if hypotheses:
             whose = "What the paper concludes" if data.published else "What is claimed"
@@ -127,6 +126,11 @@ def markdown_page(data: Comparison) -> str:
         heading, *lines = stale(data)
         parts += [markdown(heading), bullets(lines)]
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(rows: pd.DataFrame) -> str:
+    align = ["left", *["right"] * (rows.shape[1] - 1)]
+    return rows.map(markdown).to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
 def csv_text(data: Comparison) -> str:
