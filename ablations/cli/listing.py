@@ -42,7 +42,8 @@ def print_plan(
         InputError: a run does not fit into memory.
     """
     from ablations.execution.estimate import estimate
-    from ablations.execution.runner import RunOptions, remaining
+    from ablations.execution.job import RunOptions
+    from ablations.execution.runner import remaining
 
     plan = selection.plan(selection.corpora())
     statuses, taken = store.statuses(), sizes(plan, selection)

@@ -10,7 +10,7 @@ import typer
 from awd.errors import InputError
 
 if TYPE_CHECKING:
-    from ablations.execution.runner import RunOptions
+    from ablations.execution.job import RunOptions
     from ablations.experiment.selection import Selection
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
@@ -106,7 +106,7 @@ def make_options(
         InputError: an option that cannot be, or two that contradict each other.
     """
     from ablations.execution.gpus import parse_gpus
-    from ablations.execution.runner import RunOptions
+    from ablations.execution.job import RunOptions
     from ablations.storage.invocation import parse_duration, parse_interval
     from awd.device import resolve_device
 

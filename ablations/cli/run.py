@@ -12,7 +12,7 @@ from ablations.cli.console import say, stderr, stdout
 
 if TYPE_CHECKING:
     from ablations.analysis.data import ReportData
-    from ablations.execution.runner import RunOptions
+    from ablations.execution.job import RunOptions
     from ablations.experiment.selection import Selection
     from ablations.storage.store import Store
 

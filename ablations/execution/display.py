@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from ablations.execution.worker import Summary
+from ablations.execution.job import Summary
 from ablations.experiment.plan import RunSpec
 from ablations.storage.progress import Progress, ProgressFolder
 
