@@ -21,7 +21,7 @@ from awd.corpus.text import Text
 from awd.corpus.usage import Usage, describe_unknown
 
 if TYPE_CHECKING:
-    from ablations.execution.runner import RunOptions
+    from ablations.execution.job import RunOptions
 
 
 def print_plan(selection: Selection, store: Store, options: RunOptions, console: Console, messages: Console) -> None:

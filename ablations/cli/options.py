@@ -17,7 +17,7 @@ from ablations.cli.paths import folder_option
 from awd.errors import InputError
 
 if TYPE_CHECKING:
-    from ablations.execution.runner import RunOptions
+    from ablations.execution.job import RunOptions
     from ablations.experiment.selection import Selection
 
 # headings in the help
@@ -179,7 +179,7 @@ class TrainingOptions:
         """
         from ablations.cli.durations import parse_duration, parse_interval
         from ablations.execution.gpus import parse_gpus
-        from ablations.execution.runner import RunOptions
+        from ablations.execution.job import RunOptions
         from awd.device import resolve_device
 
         if self.gpus is not None and self.device != "auto":

@@ -12,7 +12,7 @@ from ablations.storage.status import Status
 
 if TYPE_CHECKING:
     from ablations.analysis.comparison import Comparison
-    from ablations.execution.runner import RunOptions
+    from ablations.execution.job import RunOptions
     from ablations.experiment.selection import Selection
     from ablations.storage.snapshot import Snapshot
     from ablations.storage.store import Store

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import TaskID
 
-from ablations.execution.worker import Summary
+from ablations.execution.job import Summary
 from ablations.experiment.plan import RunSpec
 from ablations.storage.progress import Progress, ProgressFolder
 from ablations.terminal import bars, clock, say, text_column

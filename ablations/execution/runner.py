@@ -9,17 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
-import joblib
 from rich.console import Console
 
 from ablations.execution.backends import Backend, make_backend
 from ablations.execution.backends.backend import WorkerDiedError
 from ablations.execution.display import Display
+from ablations.execution.job import Context, Job, RunOptions, Summary
 from ablations.execution.worker import (
-    Job,
-    Summary,
     checkpoint_folder,
     describe,
     recorded_by_another,
@@ -32,52 +29,9 @@ from ablations.storage.provenance import collect_provenance
 from ablations.storage.status import Status
 from ablations.storage.store import Store
 from ablations.terminal import say
-from awd.checkpoint import Checkpoints, Interval
+from awd.checkpoint import Checkpoints
 
 _LOOK_SECONDS = 1.0  # between looks whether another caller is done with a run
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a plan is run; nothing here changes a result.
-
-    Attributes:
-        jobs: runs at a time; ``None`` is one for each core this process may use, or for each GPU.
-        device: a torch device, resolved.
-        data_dir: folder of the corpora, if one was given.
-        force: train again what is done.
-        retry_failed: train again what failed or diverged.
-        audit: measure first what acts in each configuration, and train none that contradicts itself.
-        backend: name of what carries the runs; ``scheduler`` and ``gpus_per_run`` are Dask's.
-        gpus: of this machine, to deal the runs out over.
-        interval: how often runs are saved.
-        keep_weights: whether finished runs keep their best weights.
-        time_limit: seconds after which runs save themselves and stop.
-        max_restarts: of a run whose worker died.
-    """
-
-    jobs: int | None
-    device: str
-    data_dir: Path | None = None
-    force: bool = False
-    retry_failed: bool = False
-    audit: bool = True
-    backend: str = "loky"
-    scheduler: str | None = None
-    gpus_per_run: int = 0
-    gpus: tuple[int, ...] = ()
-    interval: Interval = field(default_factory=Interval)
-    keep_weights: bool = True
-    time_limit: float | None = None
-    max_restarts: int = 3
-
-    @property
-    def at_once(self) -> int:
-        """Runs at a time on this machine."""
-        if self.jobs is not None:
-            return self.jobs
-        # as many trainings as cores would not fit on most GPUs
-        return len(self.gpus) or (1 if self.device.startswith("cuda") else joblib.cpu_count())
 
 
 @dataclass(frozen=True)
@@ -146,24 +100,13 @@ def _audited_jobs(
     from ablations.audit.sweep import SKIPPED, audit_before_training, key
 
     outcomes = audit_before_training(specs, options.data_dir, console) if options.audit else {}
-    provenance, known = collect_provenance(), store.finished()
+    parent_pid, known = os.getpid() if backend.has_children else 0, store.finished()
+    context = Context(store.root.resolve(), invocation.path.resolve(), parent_pid, collect_provenance())
     jobs: tuple[list[Job], list[Job]] = [], []
     for spec in specs:
         outcome = outcomes.get(key(spec))
-        job = Job(
-            spec=spec,
-            results=store.root.resolve(),
-            device=options.device,
-            data_dir=options.data_dir,
-            provenance=provenance,
-            audit=SKIPPED if outcome is None else outcome.text,
-            invocation=invocation.path.resolve(),
-            parent_pid=os.getpid() if backend.has_children else 0,
-            known=known.get(spec.run_id),
-            interval=options.interval,
-            keep_weights=options.keep_weights,
-            gpus=options.gpus,
-        )
+        text = SKIPPED if outcome is None else outcome.text
+        job = Job(spec, options, context, text, known.get(spec.run_id))
         jobs[outcome is not None and not outcome.ok].append(job)
     return jobs
 

@@ -12,79 +12,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.execution.job import Job, Summary
 from ablations.execution.watch import NotStartedError, Watch, has_lost_its_parent
 from ablations.experiment.plan import RunSpec
 from ablations.storage.leases import Lease, LeaseLostError, Leases
 from ablations.storage.progress import ProgressFolder
-from ablations.storage.provenance import Provenance, on_this_machine
+from ablations.storage.provenance import on_this_machine
 from ablations.storage.status import Status
 from ablations.storage.store import Store, StoreError
 from awd.errors import DivergedError, InputError
 from awd.messages import number_text
 
 if TYPE_CHECKING:
-    from awd.checkpoint import Checkpoints, Interval
+    from awd.checkpoint import Checkpoints
     from awd.corpus.text import Encoded
     from awd.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker is sent: small and picklable.
-
-    Attributes:
-        spec: the run.
-        results: the results folder.
-        device: a torch device, resolved.
-        data_dir: folder of the corpora, if one was given.
-        provenance: stored with the result.
-        audit: what the audit of its configuration found, stored with the result.
-        invocation: the file whose end says to stop.
-        parent_pid: process that hands out the runs, whose end is a reason to stop; 0 if it is not this one's parent.
-        known: when the result that was there already had been finished; ``None`` if there was none.
-        interval: how often to save the run.
-        keep_weights: whether its best weights stay.
-        gpus: to be dealt out over the processes of this machine; empty leaves it to ``device``.
-    """
-
-    spec: RunSpec
-    results: Path
-    device: str
-    data_dir: Path | None
-    provenance: Provenance
-    audit: str
-    invocation: Path
-    parent_pid: int
-    known: str | None
-    interval: Interval
-    keep_weights: bool
-    gpus: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a worker sends back.
-
-    Attributes:
-        run_id: of the run.
-        status: ``done``, ``failed``, ``diverged`` or ``paused``; ``claimed`` if another trains it, ``not started`` if
-            it was asked to stop before, ``unstored`` if its result has no place.
-        error: why, unless done.
-        valid_ppl: best validation perplexity; ``None`` unless done.
-        test_ppl: test perplexity; ``None`` unless done.
-        seconds: it took.
-        warnings: what the user should hear of.
-        by_another: whether another caller trained it meanwhile.
-    """
-
-    run_id: str
-    status: Status
-    error: str | None
-    valid_ppl: float | None
-    test_ppl: float | None
-    seconds: float
-    warnings: tuple[str, ...] = ()
-    by_another: bool = False
 
 
 def checkpoint_folder(results: Path, run_id: str) -> Path:
@@ -108,14 +50,14 @@ def recorded_by_another(results: Path, run_id: str, known: str | None) -> Summar
 
 def execute(job: Job) -> Summary:
     """Train one run, from its checkpoint if it has one, and store it, whatever comes of it."""
-    run_id = job.spec.run_id
+    run_id, results = job.spec.run_id, job.context.results
     try:
-        lease = Leases(job.results).take(run_id)
+        lease = Leases(results).take(run_id)
         if lease is None:
             return Summary(run_id, Status.CLAIMED, "another caller trains it", None, None, 0.0)
         with lease:
             # it may have been settled between the plan and the lease
-            return recorded_by_another(job.results, run_id, job.known) or _Run(job, lease).execute()
+            return recorded_by_another(results, run_id, job.known) or _Run(job, lease).execute()
     except NotStartedError as error:
         return Summary(run_id, Status.NOT_STARTED, str(error), None, None, 0.0)
     except LeaseLostError as error:
@@ -125,7 +67,7 @@ def execute(job: Job) -> Summary:
     except Exception as error:  # never let out: it would end the call that carries all the runs
         return Summary(run_id, Status.UNSTORED, f"not stored: {_trace(error)}", None, None, 0.0)
     finally:
-        if has_lost_its_parent(job.parent_pid):
+        if has_lost_its_parent(job.context.parent_pid):
             os._exit(1)  # nobody will hand it another run, or end it
 
 
@@ -136,8 +78,8 @@ def describe(job: Job) -> dict[str, Any]:
     named |= {name: getattr(spec, name) for name in ("variant", "label", "seed", "engine", "precision")}
     return {
         **named,
-        **asdict(job.provenance),
-        "device": job.device,
+        **asdict(job.context.provenance),
+        "device": job.options.device,
         "audit": job.audit,
         "config": spec.config_json,
         "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -157,12 +99,12 @@ class _Run:
     checkpoints: Checkpoints | None = None
 
     def execute(self) -> Summary:
-        job = self.job
-        store, progress = Store(job.results), ProgressFolder(job.results)
+        job, context = self.job, self.job.context
+        store, progress = Store(context.results), ProgressFolder(context.results)
         store.require_writable()
         store.remove_leftovers(job.spec.run_id)
-        device = prepare_process(job.device, job.gpus, job.parent_pid)
-        watch = Watch(progress, job.invocation, job.parent_pid, self.lease, job.spec)
+        device = prepare_process(job.options.device, job.options.gpus, context.parent_pid)
+        watch = Watch(progress, context.invocation, context.parent_pid, self.lease, job.spec)
         try:
             outcome = self._outcome(watch, device)
         finally:
@@ -182,7 +124,7 @@ class _Run:
         saved, seconds = self.checkpoints, sum(epoch["seconds"] for epoch in self.epochs)
         return {
             **describe(self.job),
-            **asdict(on_this_machine(self.job.provenance)),
+            **asdict(on_this_machine(self.job.context.provenance)),
             **self.facts,
             **outcome,
             "seconds": time.perf_counter() - self.started + (saved.seconds if saved else 0.0),
@@ -212,8 +154,8 @@ class _Run:
         from awd.engine import make_engine
         from awd.trainer import Trainer
 
-        job, spec = self.job, self.job.spec
-        corpus = encode_corpus(spec, job.data_dir)
+        spec, options = self.job.spec, self.job.options
+        corpus = encode_corpus(spec, options.data_dir)
         trainer = Trainer(
             spec.config,
             corpus,
@@ -225,8 +167,8 @@ class _Run:
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
         unknown = {f"{split}_unknown": share for split, share in corpus.unknown.items()}
         self.facts = {"parameters": parameters, "device": _device_name(device), **unknown}
-        folder = checkpoint_folder(job.results, spec.run_id)
-        self.checkpoints = Checkpoints(folder, job.interval, stop=watch, warn=self.warnings.append)
+        folder = checkpoint_folder(self.job.context.results, spec.run_id)
+        self.checkpoints = Checkpoints(folder, options.interval, stop=watch, warn=self.warnings.append)
         self.checkpoints.follow(trainer)
         self.epochs.extend(asdict(record) for record in trainer.epochs)
         watch.follow(trainer)
@@ -235,7 +177,7 @@ class _Run:
             guessing = f"guessing among the {len(corpus.words):,} words of the vocabulary"
             error = f"validation perplexity {number_text(last)} after the last epoch, worse than {guessing}"
             return {"status": Status.DIVERGED, "error": error}
-        if job.keep_weights:
+        if options.keep_weights:
             self._keep_weights(trainer, result.valid_ppl)
         return {
             "status": Status.DONE,
@@ -248,7 +190,7 @@ class _Run:
         from awd.pretrained import save_pretrained
 
         spec = self.job.spec
-        folder = weights_folder(self.job.results, spec.run_id)
+        folder = weights_folder(self.job.context.results, spec.run_id)
         about = {"run_id": spec.run_id, "variant": spec.variant, "seed": str(spec.seed), "valid_ppl": str(valid_ppl)}
         try:
             save_pretrained(folder, trainer.model, spec.config, trainer.words, **about)
@@ -273,7 +215,7 @@ def encode_corpus(spec: RunSpec, data_dir: Path | None) -> Encoded:
 
 
 def prepare_process(device: str, gpus: tuple[int, ...], parent_pid: int) -> str:
-    """Settle what is a whole process's, as :class:`Job` says it; returns the device to train on."""
+    """Settle what is a whole process's, as :class:`RunOptions` says it; returns the device to train on."""
     _listen_to_signals(parent_pid)
     if gpus:
         from ablations.execution.gpus import hold_gpu

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from ablations.execution.worker import Job, Summary
+from ablations.execution.job import Job, Summary
 
 
 class WorkerDiedError(Exception):

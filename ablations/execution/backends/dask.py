@@ -11,7 +11,8 @@ from typing import Any
 import joblib
 
 from ablations.execution.backends.backend import Backend, WorkerDiedError
-from ablations.execution.worker import Job, Summary, execute
+from ablations.execution.job import Job, Summary
+from ablations.execution.worker import execute
 from awd.errors import InputError
 
 WAIT_SECONDS = 60  # for the scheduler, and for its first worker

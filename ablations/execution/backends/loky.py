@@ -14,7 +14,8 @@ import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ablations.execution.backends.backend import Backend, WorkerDiedError
-from ablations.execution.worker import Job, Summary, execute
+from ablations.execution.job import Job, Summary
+from ablations.execution.worker import execute
 
 Order = TypeVar("Order")
 Answer = TypeVar("Answer")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import joblib
 
 from ablations.execution.backends.backend import Backend
-from ablations.execution.worker import Job, Summary, execute
+from ablations.execution.job import Job, Summary
+from ablations.execution.worker import execute
 
 
 class Sequential(Backend):

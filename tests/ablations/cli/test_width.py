@@ -18,7 +18,7 @@ from ablations.audit.cell import Cell, Finding
 from ablations.cli.audit_table import print_audits
 from ablations.cli.listing import print_choices, print_corpus, print_plan
 from ablations.cli.status import print_status
-from ablations.execution.runner import RunOptions
+from ablations.execution.job import RunOptions
 from ablations.experiment.selection import Selection, select
 from ablations.experiment.suite import load_suite
 from ablations.report.render import terminal_table

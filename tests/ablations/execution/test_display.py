@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ablations.execution.display import Display
-from ablations.execution.worker import Summary
+from ablations.execution.job import Summary
 from ablations.experiment.plan import Corpus, RunSpec, make_plan
 from ablations.experiment.profile import load_profile
 from ablations.experiment.suite import load_suite

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ablations.cli.listing import print_plan
 from ablations.execution.estimate import Estimate, estimate
-from ablations.execution.runner import RunOptions
+from ablations.execution.job import RunOptions
 from ablations.execution.sizes import sizes
 from ablations.experiment.plan import RunSpec
 from ablations.experiment.selection import Selection, select

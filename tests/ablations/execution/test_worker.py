@@ -20,8 +20,9 @@ import psutil
 import pytest
 import torch
 
+from ablations.execution.job import Context, Job, RunOptions, Summary
 from ablations.execution.watch import Watch
-from ablations.execution.worker import Job, Summary, checkpoint_folder, execute
+from ablations.execution.worker import checkpoint_folder, execute
 from ablations.experiment.selection import select
 from ablations.storage.leases import Leases
 from ablations.storage.provenance import collect_provenance
@@ -51,26 +52,15 @@ def make_job(folder: Path, results: Path, train_lines: int = 60, variant: str = 
     invocation = results / "invocations" / "test"
     invocation.parent.mkdir(parents=True, exist_ok=True)
     invocation.touch()
-    return Job(
-        spec=spec,
-        results=results,
-        device="cpu",
-        data_dir=None,
-        provenance=collect_provenance(),
-        audit="",
-        invocation=invocation,
-        parent_pid=0,
-        known=None,
-        interval=Interval(epochs=1),
-        keep_weights=False,
-    )
+    options = RunOptions(1, "cpu", interval=Interval(epochs=1), keep_weights=False)
+    return Job(spec, options, Context(results, invocation, 0, collect_provenance()), audit="", known=None)
 
 
 def pause(job: Job) -> Summary:
     """Train it until a few epochs are behind it, and ask it to stop as SIGTERM does."""
 
     def stop() -> None:
-        wait_for(lambda: running(job.results, epochs=3))
+        wait_for(lambda: running(job.context.results, epochs=3))
         Watch.stop_this_process("SIGTERM")
 
     asking = threading.Thread(target=stop)
@@ -91,23 +81,23 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.fixture
 def undisturbed(job: Job) -> pd.DataFrame:
-    return numbers(job.results)
+    return numbers(job.context.results)
 
 
 @pytest.fixture
 def paused(job: Job, tmp_path: Path) -> Job:
     """The same run in its middle, in a folder of its own."""
     invocation = tmp_path / "results" / "invocations" / "test"
-    made = replace(job, results=tmp_path / "results", invocation=invocation)
+    made = replace(job, context=replace(job.context, results=tmp_path / "results", invocation=invocation))
     invocation.parent.mkdir(parents=True)
     invocation.touch()
     assert pause(made).status == "paused"
-    assert not list(made.results.rglob("*.tmp"))
+    assert not list(made.context.results.rglob("*.tmp"))
     return made
 
 
 def row(job: Job) -> dict[str, object]:
-    found = Store(job.results).run(job.spec.run_id)
+    found = Store(job.context.results).run(job.spec.run_id)
     assert found is not None
     return found
 
@@ -115,38 +105,38 @@ def row(job: Job) -> dict[str, object]:
 def test_a_paused_run_says_how_far_it_is_and_goes_on(paused: Job, undisturbed: pd.DataFrame) -> None:
     here = row(paused)
     assert (here["status"], here["error"], here["test_ppl"]) == ("paused", "SIGTERM", None)
-    epochs = Store(paused.results).epochs([paused.spec.run_id])
+    epochs = Store(paused.context.results).epochs([paused.spec.run_id])
     assert len(epochs) == here["epochs"] >= 3
     assert here["valid_ppl"] == epochs["valid_ppl"].min()
-    assert not Leases(paused.results).live()
-    assert not running(paused.results, epochs=0)
+    assert not Leases(paused.context.results).live()
+    assert not running(paused.context.results, epochs=0)
     assert execute(paused).status == "done"
-    assert_equal_to_the_bit(paused.results, undisturbed)
+    assert_equal_to_the_bit(paused.context.results, undisturbed)
     assert row(paused)["resumes"] == 1
 
 
 def test_asked_before_its_first_step_it_does_not_start(paused: Job) -> None:
     before = row(paused)
-    paused.invocation.unlink()
+    paused.context.invocation.unlink()
     assert execute(paused).status == "not started"
     assert row(paused) == before
 
 
 def test_another_caller_has_it_or_has_settled_it(paused: Job) -> None:
-    lease = Leases(paused.results).take(paused.spec.run_id)
+    lease = Leases(paused.context.results).take(paused.spec.run_id)
     assert lease is not None
     with lease:
         assert execute(paused).status == "claimed"
     assert not execute(paused).by_another
-    stamps = {path: path.stat().st_mtime_ns for path in paused.results.rglob("*.parquet")}
+    stamps = {path: path.stat().st_mtime_ns for path in paused.context.results.rglob("*.parquet")}
     settled = execute(paused)
     assert (settled.status, settled.by_another) == ("done", True)
     assert settled.test_ppl == row(paused)["test_ppl"]
-    assert stamps == {path: path.stat().st_mtime_ns for path in paused.results.rglob("*.parquet")}
+    assert stamps == {path: path.stat().st_mtime_ns for path in paused.context.results.rglob("*.parquet")}
 
 
 def test_a_changed_corpus_is_another_run(paused: Job, tmp_path: Path) -> None:
-    changed, anew = make_job(tmp_path, paused.results, 61), make_job(tmp_path, tmp_path / "anew", 61)
+    changed, anew = make_job(tmp_path, paused.context.results, 61), make_job(tmp_path, tmp_path / "anew", 61)
     assert changed.spec.run_id != paused.spec.run_id
     for one in (changed, anew):
         assert execute(one).status == "done"
@@ -156,14 +146,14 @@ def test_a_changed_corpus_is_another_run(paused: Job, tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_changed_after_the_plan_gives_no_number(paused: Job, tmp_path: Path) -> None:
-    planned = make_job(tmp_path, paused.results, 61)
+    planned = make_job(tmp_path, paused.context.results, 61)
     write_corpus(tmp_path / "own-text", train_lines=62)
     assert execute(planned).status == "failed"
     assert "the corpus changed after the runs were planned; start again" in str(row(planned)["error"])
 
 
 def test_a_checkpoint_of_another_version_fails_with_the_way_out(paused: Job, undisturbed: pd.DataFrame) -> None:
-    saved = checkpoint_folder(paused.results, paused.spec.run_id)
+    saved = checkpoint_folder(paused.context.results, paused.spec.run_id)
     for path in saved.iterdir():
         state = read_checkpoint(path)
         state["identity"]["PyTorch"] = "1.0"
@@ -174,16 +164,16 @@ def test_a_checkpoint_of_another_version_fails_with_the_way_out(paused: Job, und
     assert f"delete {saved} to train this run from its start" in str(summary.error)
     shutil.rmtree(saved)
     assert execute(replace(paused, known=str(row(paused)["finished_at"]))).status == "done"
-    assert_equal_to_the_bit(paused.results, undisturbed)
+    assert_equal_to_the_bit(paused.context.results, undisturbed)
 
 
 def test_checkpoints_of_a_done_run_do_no_harm(paused: Job, job: Job, undisturbed: pd.DataFrame) -> None:
     for name in ("runs", "epochs"):
-        shutil.copytree(job.results / name, paused.results / name, dirs_exist_ok=True)
+        shutil.copytree(job.context.results / name, paused.context.results / name, dirs_exist_ok=True)
     assert execute(paused).by_another, "it is done, and is not trained"
     # trained again on purpose it goes on from them, unless the runner removes them first
     assert execute(replace(paused, known=str(row(paused)["finished_at"]))).status == "done"
-    assert_equal_to_the_bit(paused.results, undisturbed)
+    assert_equal_to_the_bit(paused.context.results, undisturbed)
 
 
 @pytest.fixture

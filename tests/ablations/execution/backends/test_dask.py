@@ -17,12 +17,11 @@ import pandas as pd
 import pytest
 
 from ablations.execution.backends import make_backend
-from ablations.execution.worker import Job
+from ablations.execution.job import Context, Job, RunOptions
 from ablations.experiment.plan import Corpus
 from ablations.experiment.selection import select
 from ablations.storage.provenance import collect_provenance
 from ablations.storage.store import Store
-from awd.checkpoint import Interval
 from awd.errors import ConfigError, InputError
 from tests.ablations.conftest import environment, write_corpus, write_profile
 from tests.ablations.sweeps import (
@@ -140,17 +139,6 @@ def test_a_scheduler_that_is_not_there_is_one_message(tmp_path: Path, monkeypatc
 def test_what_is_sent_to_a_worker_is_small(tmp_path: Path) -> None:
     selection = select("table5", "paper", ("ptb",))
     spec = selection.resolved().plan([Corpus("ptb", "ptb", "0" * 64)])[0]
-    job = Job(
-        spec=spec,
-        results=tmp_path,
-        device="cpu",
-        data_dir=None,
-        provenance=collect_provenance(),
-        audit="passed",
-        invocation=tmp_path / "invocations" / "x",
-        parent_pid=0,
-        known=None,
-        interval=Interval(),
-        keep_weights=True,
-    )
+    context = Context(tmp_path, tmp_path / "invocations" / "x", 0, collect_provenance())
+    job = Job(spec, RunOptions(None, "cpu"), context, audit="passed", known=None)
     assert len(pickle.dumps(job)) < 5_000
