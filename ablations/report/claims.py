@@ -53,7 +53,7 @@ def _evidence(data: Comparison, row: dict[Hashable, Any]) -> str:
 
 
 def claim_lines(data: Comparison, dataset: str) -> list[str]:
-    """The same, a line a claim."""
+    """The same, one line per claim."""
     lines = []
     for claim in judged_claims(data, dataset):
         verdicts = "; ".join(f"{one['split']} {one['verdict']} ({one['evidence']})" for one in claim["verdicts"])

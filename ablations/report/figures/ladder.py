@@ -34,7 +34,7 @@ _BESIDE = 1.7  # the line's value stands this many times to the right of 100%, s
 
 
 def draw_ladder(ladder: Ladder) -> Figure:
-    """A block a data set; a panel a row but the baseline, all with the same axes.
+    """One block per data set; one panel per row but the baseline, all with the same axes.
 
     Filled points are ours with their 95% intervals, squares where the text is another; the open diamond at 100% is the
     paper's. Where three rungs or more are of the same text, a dashed line goes on to 100%.

@@ -18,8 +18,8 @@ _ROW, _HEADING = 1.2, 0.35  # inches
 
 
 def draw_pairs(data: Comparison) -> Figure | None:
-    """A block a data set; a point a seed, labelled with it: validation perplexity of the full model to the right, of
-    the variant upwards. Above the line the variant is worse; points along it are seeds that go together.
+    """One block per data set; one point per seed, labelled with it: validation perplexity of the full model to the
+    right, of the variant upwards. Above the line the variant is worse; points along it are seeds that go together.
 
     Returns:
         ``None`` where no variant has two pairs.

@@ -47,7 +47,7 @@ def variants_shown(data: Comparison, dataset: str) -> list[tuple[str, str]]:
 def figure_of_blocks(
     data: Comparison, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Artist]
 ) -> tuple[Figure, dict[str, Block]]:
-    """A figure with a block a data set, each with its heading and titled, empty panels; the key above all.
+    """A figure with one block per data set, each with its heading and titled, empty panels; the key above all.
 
     Args:
         data: the report's.
