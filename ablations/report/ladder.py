@@ -45,7 +45,7 @@ def rung_title(rung: dict[Hashable, Any]) -> str:
 
 
 def ladder_rows(ladder: Ladder, dataset: str) -> pd.DataFrame:
-    """The cells of one data set's table, as text: a column a rung, then the paper's, then the line's value."""
+    """The cells of one data set's table, as text: one column per rung, then the paper's, then the line's value."""
     rows = ladder.rows[ladder.rows["dataset"].eq(dataset)]
     points = ladder.points[ladder.points["dataset"].eq(dataset)].set_index(["profile", "variant"])
     numbers = points[["difference", "low", "high"]].to_dict("index")

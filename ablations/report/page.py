@@ -60,6 +60,8 @@ _SAYS = {
     "mean is thick; {baseline} is black.{beginning}",
 }
 
+_CONTROLS = dict.fromkeys([*range(9), *range(14, 32), 127], "�")  # no page may hold them
+
 
 def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results: str) -> str:
     """The page.
@@ -76,8 +78,7 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        # the user's words stay in their place, whatever is in them; a figure is markup already
-        finalize=lambda value: one_line(value) if type(value) is str else value,
+        finalize=lambda value: value.translate(_CONTROLS) if isinstance(value, str) else value,
     )
     parts = [_part(data, dataset) for dataset in data.datasets]
     return (

@@ -76,7 +76,7 @@ def table_rows(data: Comparison, dataset: str, *, intervals: bool = True) -> pd.
 
 
 def statistics_rows(data: Comparison, dataset: str) -> pd.DataFrame:
-    """How sure the differences of one data set are, as text: a row a variant but the baseline."""
+    """How sure the differences of one data set are, as text: one row per variant but the baseline."""
     rows = data.rows(dataset)
     columns: dict[str, Cell] = {
         "variant": lambda row: one_line(row.label),
@@ -92,7 +92,7 @@ def statistics_rows(data: Comparison, dataset: str) -> pd.DataFrame:
 
 
 def training_rows(data: Comparison, dataset: str) -> pd.DataFrame:
-    """Whether training had ended, as text: a row a variant of which a finished run has epochs."""
+    """Whether training had ended, as text: one row per variant of which a finished run has epochs."""
     rows = data.rows(dataset)
     columns: dict[str, Cell] = {
         "variant": _label,

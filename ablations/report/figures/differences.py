@@ -11,7 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ablations.analysis.comparison import Comparison, dataset_title
-from ablations.report.figures.style import FAINT, GREY, OURS, PAPER, fitted, heading, new_figure, only_bottom, wrapped
+from ablations.report.figures.panels import stack
+from ablations.report.figures.style import (
+    FAINT,
+    GREY,
+    OURS,
+    PAPER,
+    fitted,
+    heading,
+    limits_of,
+    mark_cut,
+    new_figure,
+    only_bottom,
+    wrapped,
+)
 from ablations.storage.status import Status
 
 _ROW = 0.27  # inches
@@ -33,12 +46,10 @@ def draw_differences(data: Comparison) -> Figure | None:
         return None
     heights = [len(rows) * _ROW + 0.55 for rows in panels.values()]
     figure = new_figure(sum(heights) + 0.5)
-    blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    seeds = data.differences
-    limits = _limits(pd.concat(panels.values()), seeds)
-    for block, (dataset, rows) in zip(blocks, panels.items(), strict=True):
-        block.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
-        _panel(block.subplots(), rows, seeds[seeds["dataset"].eq(dataset)], limits)
+    parts = stack(figure, heights, [heading(data, dataset, 50) for dataset in panels])
+    limits = _limits(pd.concat(panels.values()), data.differences)
+    for part, (dataset, rows) in zip(parts, panels.items(), strict=True):
+        _panel(part.subplots(), rows, data.differences[data.differences["dataset"].eq(dataset)], limits)
     figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
     key = _key(data, data.frame[data.frame["dataset"].isin(panels)])
     figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.5)
@@ -72,7 +83,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame, limits: tuple[fl
     axes.set_yticks(list(places.values()), [wrapped(label, 27) for label in rows["label"]])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(limits)
-    _arrows(axes, rows, places, limits)
+    heights = rows["variant"].map(places) + _MEAN
+    mark_cut(axes, heights, 100 * rows["valid_log_low"], 100 * rows["valid_log_high"], limits, OURS)
     only_bottom(axes)
 
 
@@ -113,26 +125,9 @@ def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
 
 
 def _limits(rows: pd.DataFrame, seeds: pd.DataFrame) -> tuple[float, float]:
-    """Let points decide the axis: an interval of two seeds can be ten times as wide."""
     columns = ["valid_log_difference", "test_log_difference", "published_valid_log_difference"]
-    points = 100 * pd.concat([*(rows[column] for column in columns), seeds["valid_log_difference"]]).dropna()
-    low, high = min(points.min(), 0.0), max(points.max(), 0.0)
-    room = (high - low) or 1.0
-    bounds = 100 * rows[["valid_log_low", "valid_log_high"]]
-    left = max(bounds["valid_log_low"].min(), low - 0.25 * room) if bounds["valid_log_low"].notna().any() else low
-    right = min(bounds["valid_log_high"].max(), high + 0.25 * room) if bounds["valid_log_high"].notna().any() else high
-    return min(left, low) - 0.04 * room, max(right, high) + 0.04 * room
-
-
-def _arrows(axes: Axes, rows: pd.DataFrame, places: dict[str, int], limits: tuple[float, float]) -> None:
-    """Where an interval is cut."""
-    left, right = limits
-    for variant, start, end in zip(
-        rows["variant"], 100 * rows["valid_log_low"], 100 * rows["valid_log_high"], strict=True
-    ):
-        for edge, marker, beyond in ((left, "<", start < left), (right, ">", end > right)):
-            if beyond:
-                axes.plot(edge, places[variant] + _MEAN, marker=marker, markersize=3, color=OURS, clip_on=False)
+    points = pd.concat([*(rows[column] for column in columns), seeds["valid_log_difference"]])
+    return limits_of(100 * points, 100 * rows["valid_log_low"], 100 * rows["valid_log_high"])
 
 
 def _key(data: Comparison, frame: pd.DataFrame) -> list[Line2D]:

@@ -9,22 +9,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from ablations.analysis.comparison import Ladder, dataset_title
-from ablations.report.figures.style import GREY, INK, OURS, PAPER, fitted, is_narrow, new_figure, wrapped
+from ablations.report.figures.panels import grid, panel_rows, stack
+from ablations.report.figures.style import (
+    GREY,
+    INK,
+    OURS,
+    PAPER,
+    fitted,
+    is_narrow,
+    limits_of,
+    mark_cut,
+    new_figure,
+    wrapped,
+)
 from ablations.report.formats import share_text
 
-_COLUMNS = 2
-_TITLE = 30  # characters that fit above a panel
 _ROW, _LINE = 0.88, 0.12  # inches: a row of panels, a line of a heading
 _BESIDE = 1.7  # the line's value stands this many times to the right of 100%, so that it does not hide the paper's
 
 
 def draw_ladder(ladder: Ladder) -> Figure:
-    """A block a data set; a panel a row but the baseline, all with the same axes.
+    """One block per data set; one panel per row but the baseline, all with the same axes.
 
     Filled points are ours with their 95% intervals, squares where the text is another; the open diamond at 100% is the
     paper's. Where three rungs or more are of the same text, a dashed line goes on to 100%.
@@ -32,16 +42,18 @@ def draw_ladder(ladder: Ladder) -> Figure:
     panels = {dataset: _in_order(ladder, dataset) for dataset in ladder.datasets}
     titles = {dataset: fitted(_heading(ladder, dataset), 48) for dataset in panels}
     heights = [
-        math.ceil(len(rows) / _COLUMNS) * _ROW + _LINE * (titles[dataset].count("\n") + 1) + 0.22
-        for dataset, rows in panels.items()
+        panel_rows(rows) * _ROW + _LINE * (titles[dataset].count("\n") + 1) + 0.22 for dataset, rows in panels.items()
     ]
     key = _key(ladder)
     figure = new_figure(sum(heights) + 0.13 * len(key) + 0.2)
-    blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     limits = _across(ladder), _upwards(ladder)
-    for block, (dataset, rows) in zip(blocks, panels.items(), strict=True):
-        block.suptitle(titles[dataset], x=0.01, ha="left", fontsize=7.5, weight="bold")
-        _block(block, ladder, dataset, rows, limits)
+    parts = stack(figure, heights, list(titles.values()))
+    for part, (dataset, rows) in zip(parts, panels.items(), strict=True):
+        points = ladder.points[ladder.points["dataset"].eq(dataset)].sort_values("share", kind="stable")
+        axes = grid(part, list(rows["label"]), color=INK)
+        for panel, row in zip(axes, rows.to_dict("records"), strict=True):
+            _panel(panel, points[points["variant"].eq(row["variant"])], row, limits[1])
+        _scales(axes[0], limits)
     says = "change in log-perplexity × 100; above 0 the row is worse"
     figure.supylabel(wrapped(says, int(13 * sum(heights))), fontsize=7)
     figure.supxlabel("share of the paper's training, in tokens", fontsize=7)
@@ -65,27 +77,6 @@ def _heading(ladder: Ladder, dataset: str) -> str:
     return f"{dataset_title(dataset)}: {', '.join(named)}"
 
 
-def _block(
-    block: SubFigure,
-    ladder: Ladder,
-    dataset: str,
-    rows: pd.DataFrame,
-    limits: tuple[tuple[float, float], tuple[float, float]],
-) -> None:
-    axes = block.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True, sharey=True)
-    points = ladder.points[ladder.points["dataset"].eq(dataset)]
-    for panel, row in zip(axes.flat, rows.to_dict("records"), strict=False):
-        of_row = points[points["variant"].eq(row["variant"])].sort_values("share", kind="stable")
-        _panel(panel, of_row, row, limits[1])
-        panel.set_title(wrapped(row["label"], _TITLE), fontsize=6.5, weight="normal", color=INK, pad=2)
-    for panel in axes.flat[len(rows) :]:
-        panel.set_visible(False)
-    _scales(axes[0, 0], limits)
-    for place, panel in enumerate(axes.flat[: len(rows)]):
-        if place + _COLUMNS >= len(rows):
-            panel.tick_params(labelbottom=True)
-
-
 def _panel(axes: Axes, points: pd.DataFrame, row: dict[Hashable, Any], upwards: tuple[float, float]) -> None:
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     _draw_line(axes, points, row)
@@ -97,7 +88,7 @@ def _panel(axes: Axes, points: pd.DataFrame, row: dict[Hashable, Any], upwards: 
             linestyle="none" if name == "other" else "-", linewidth=0.8, markeredgecolor="white", markeredgewidth=0.4,
             label=name,
         )  # fmt: skip
-        _arrows(axes, part, upwards, color)
+        mark_cut(axes, part["share"], 100 * part["low"], 100 * part["high"], upwards, color, vertical=True)
     if not pd.isna(row["published"]):
         axes.axhline(100 * row["published"], color=PAPER, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
         axes.plot(
@@ -124,29 +115,13 @@ def _draw_line(axes: Axes, points: pd.DataFrame, row: dict[Hashable, Any]) -> No
     axes.plot(_BESIDE, 100 * row["at_full"], marker="_", markersize=5, color=OURS, zorder=3, label="line at 100%")
 
 
-def _arrows(axes: Axes, points: pd.DataFrame, upwards: tuple[float, float], color: str) -> None:
-    """Where an interval is cut."""
-    for share, low, high in points[["share", "low", "high"]].itertuples(index=False, name=None):
-        for edge, marker, beyond in (
-            (upwards[0], "v", 100 * low < upwards[0]),
-            (upwards[1], "^", 100 * high > upwards[1]),
-        ):
-            if beyond:
-                axes.plot(share, edge, marker=marker, markersize=3, color=color, clip_on=False, label="cut")
-
-
 def _across(ladder: Ladder) -> tuple[float, float]:
     return ladder.rungs["share"].min() / 3, max(1.0, ladder.rungs["share"].max()) * 2.6
 
 
 def _upwards(ladder: Ladder) -> tuple[float, float]:
-    """Let points decide the axis: an interval of two seeds can be ten times as wide."""
-    points = 100 * pd.concat([ladder.points["difference"], ladder.rows["published"]]).dropna().astype(float)
-    low, high = min(points.min(), 0.0), max(points.max(), 0.0)
-    room = (high - low) or 1.0
-    bounds = 100 * ladder.points[["low", "high"]].astype(float)
-    bottom, top = bounds["low"].clip(lower=low - 0.3 * room).min(), bounds["high"].clip(upper=high + 0.3 * room).max()
-    return float(np.nanmin([bottom, low])) - 0.06 * room, float(np.nanmax([top, high])) + 0.08 * room
+    points = pd.concat([ladder.points["difference"], ladder.rows["published"]]).astype(float)
+    return limits_of(100 * points, *(100 * ladder.points[side].astype(float) for side in ("low", "high")))
 
 
 def _scales(axes: Axes, limits: tuple[tuple[float, float], tuple[float, float]]) -> None:

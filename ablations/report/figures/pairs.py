@@ -11,16 +11,15 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ablations.analysis.comparison import Comparison
 from ablations.report.figures.differences import in_order
-from ablations.report.figures.style import GREY, INK, OURS, Telling, fitted, heading, new_figure, wrapped
+from ablations.report.figures.panels import grid, panel_rows, stack
+from ablations.report.figures.style import GREY, INK, OURS, Telling, fitted, heading, new_figure
 
-_COLUMNS = 2
-_TITLE = 26  # characters that fit above a panel
 _ROW, _HEADING = 1.2, 0.35  # inches
 
 
 def draw_pairs(data: Comparison) -> Figure | None:
-    """A block a data set; a point a seed, labelled with it: validation perplexity of the full model to the right, of
-    the variant upwards. Above the line the variant is worse; points along it are seeds that go together.
+    """One block per data set; one point per seed, labelled with it: validation perplexity of the full model to the
+    right, of the variant upwards. Above the line the variant is worse; points along it are seeds that go together.
 
     Returns:
         ``None`` where no variant has two pairs.
@@ -33,21 +32,13 @@ def draw_pairs(data: Comparison) -> Figure | None:
             blocks[dataset] = rows
     if not blocks:
         return None
-    heights = [math.ceil(len(rows) / _COLUMNS) * _ROW + _HEADING for rows in blocks.values()]
+    heights = [panel_rows(rows) * _ROW + _HEADING for rows in blocks.values()]
     figure = new_figure(sum(heights))
-    parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    parts = stack(figure, heights, [f"{heading(data, dataset, 44)}: each seed" for dataset in blocks])
     for part, (dataset, rows) in zip(parts, blocks.items(), strict=True):
         of_dataset = data.differences[data.differences["dataset"].eq(dataset)]
-        title = f"{heading(data, dataset, 44)}: each seed"
-        part.suptitle(title, x=0.01, ha="left", fontsize=7.5, weight="bold")
-        axes = part.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True)
-        for panel, row in zip(axes.flat, rows.to_dict("records"), strict=False):
-            _panel(panel, of_dataset[of_dataset["variant"].eq(row["variant"])])
-            panel.set_title(wrapped(row["label"], _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
-        for panel in axes.flat[len(rows) :]:
-            panel.set_visible(False)
-        for place in range(len(rows)):
-            axes.flat[place].tick_params(labelbottom=place + _COLUMNS >= len(rows))
+        for panel, variant in zip(grid(part, list(rows["label"]), sharey=False), rows["variant"], strict=True):
+            _panel(panel, of_dataset[of_dataset["variant"].eq(variant)])
         part.supxlabel(fitted(f"validation perplexity of {data.baseline}", 62), fontsize=7)
         part.supylabel("of the variant", fontsize=7)
     return figure

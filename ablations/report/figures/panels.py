@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ablations.storage.status import Status
 
 DOTTED: Any = (0, (1, 1.5))
 
-_COLUMNS = 2
+COLUMNS = 2
 _TITLE = 30  # characters that fit above a panel of a figure that is a column wide
 _ROW, _HEADING, _KEY = 0.92, 0.32, 0.15  # inches
 
@@ -47,7 +47,7 @@ def variants_shown(data: Comparison, dataset: str) -> list[tuple[str, str]]:
 def figure_of_blocks(
     data: Comparison, shown: Mapping[str, Sequence[tuple[str, str]]], key: Sequence[Artist]
 ) -> tuple[Figure, dict[str, Block]]:
-    """A figure with a block a data set, each with its heading and titled, empty panels; the key above all.
+    """A figure with one block per data set, each with its heading and titled, empty panels; the key above all.
 
     Args:
         data: the report's.
@@ -56,28 +56,40 @@ def figure_of_blocks(
     """
     lines = max(fitted(label, _TITLE).count("\n") for rows in shown.values() for _, label in rows)
     row = _ROW + 0.1 * lines
-    heights = [math.ceil(len(rows) / _COLUMNS) * row + _HEADING for rows in shown.values()]
+    heights = [panel_rows(rows) * row + _HEADING for rows in shown.values()]
     columns = 1 if is_narrow() else 2
     figure = new_figure(sum(heights) + _KEY + _KEY * math.ceil(len(key) / columns))
-    parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
+    parts = stack(figure, heights, [heading(data, dataset, 50) for dataset in shown])
     blocks = {}
     for part, (dataset, rows) in zip(parts, shown.items(), strict=True):
-        part.suptitle(heading(data, dataset, 50), x=0.01, ha="left", fontsize=7.5, weight="bold")
-        blocks[dataset] = Block(part, _panels(part, rows))
+        panels = grid(part, [label for _, label in rows])
+        blocks[dataset] = Block(part, dict(zip([variant for variant, _ in rows], panels, strict=True)))
     figure.legend(handles=key, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2)
     return figure, blocks
 
 
-def _panels(part: SubFigure, rows: Sequence[tuple[str, str]]) -> dict[str, Axes]:
-    axes = part.subplots(math.ceil(len(rows) / _COLUMNS), _COLUMNS, squeeze=False, sharex=True, sharey=True).flat
-    panels = {variant: panel for (variant, _), panel in zip(rows, axes, strict=False)}
-    for place, ((_, label), panel) in enumerate(zip(rows, panels.values(), strict=True)):
-        panel.set_title(fitted(label, _TITLE), fontsize=6.5, weight="normal", color=OURS, pad=2)
-        if place + _COLUMNS >= len(rows):
-            panel.tick_params(labelbottom=True)
-    for panel in axes[len(rows) :]:
+def stack(figure: Figure, heights: Sequence[float], titles: Sequence[str]) -> list[SubFigure]:
+    """Parts of a figure, one below the other, each with its heading."""
+    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    for part, title in zip(parts, titles, strict=True):
+        part.suptitle(title, x=0.01, ha="left", fontsize=7.5, weight="bold")
+    return parts
+
+
+def grid(part: SubFigure, titles: Sequence[str], *, color: str = OURS, sharey: bool = True) -> list[Axes]:
+    """Small panels in columns, titled, with one horizontal axis; its labels are under the lowest of each column."""
+    axes = list(part.subplots(panel_rows(titles), COLUMNS, squeeze=False, sharex=True, sharey=sharey).flat)
+    for place, (panel, title) in enumerate(zip(axes, titles, strict=False)):
+        panel.set_title(fitted(title, _TITLE), fontsize=6.5, weight="normal", color=color, pad=2)
+        panel.tick_params(labelbottom=place + COLUMNS >= len(titles))
+    for panel in axes[len(titles) :]:
         panel.set_visible(False)
-    return panels
+    return axes[: len(titles)]
+
+
+def panel_rows(titles: Sized) -> int:
+    """How many rows of panels so many make."""
+    return math.ceil(len(titles) / COLUMNS)
 
 
 def mark_finetuning(axes: Axes, start: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -148,10 +149,15 @@ class Telling(Formatter):
 
     def __init__(self, digits: int = 0, value: Callable[[float], float] = float) -> None:
         self.digits, self.value = digits, value
+        self.places: Sequence[float] = ()
+
+    def set_locs(self, locs: Sequence[float]) -> None:
+        """Take the places of all ticks."""
+        self.places = locs
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """The text of a tick."""
-        values = np.sort([self.value(place) for place in self.locs])
+        values = np.sort([self.value(place) for place in self.places])
         step = np.diff(values).min(initial=math.inf)
         digits = next((n for n in range(self.digits, 12) if (abs(values.round(n) - values) <= step / 20).all()), 12)
         return number(self.value(x), digits)
@@ -182,6 +188,32 @@ def shown_labels(axis: Axis) -> list[tuple[float, float, float]]:
             start, end = box.intervalx if isinstance(axis, XAxis) else box.intervaly
             found.append((float(tick.get_loc()), float(start), float(end)))
     return sorted(found, key=lambda label: label[1])
+
+
+def limits_of(points: pd.Series[float], low: pd.Series[float], high: pd.Series[float]) -> tuple[float, float]:
+    """What an axis shows: the points decide it, since an interval of two seeds can be ten times as wide."""
+    least, most = min(points.min(), 0.0), max(points.max(), 0.0)
+    room = (most - least) or 1.0
+    bottom, top = low.clip(lower=least - 0.3 * room).min(), high.clip(upper=most + 0.3 * room).max()
+    return float(np.fmin(bottom, least)) - 0.06 * room, float(np.fmax(top, most)) + 0.06 * room
+
+
+def mark_cut(
+    axes: Axes,
+    places: Iterable[float],
+    low: Iterable[float],
+    high: Iterable[float],
+    limits: tuple[float, float],
+    color: str,
+    *,
+    vertical: bool = False,
+) -> None:
+    """Arrows at the edge, where intervals at some places of the other axis are cut."""
+    for place, start, end in zip(places, low, high, strict=True):
+        for edge, marker, beyond in ((0, "<v", start < limits[0]), (1, ">^", end > limits[1])):
+            if beyond:
+                at = (place, limits[edge]) if vertical else (limits[edge], place)
+                axes.plot(*at, marker=marker[vertical], markersize=3, color=color, clip_on=False, label="cut")
 
 
 def only_bottom(axes: Axes) -> None:

@@ -285,12 +285,9 @@ def unescaped(text: str) -> list[str]:
         assert line.isascii(), line
     cells = [line for line in body if line.endswith(r"\\")]
     caption = [line for line in body if line.startswith(r"\caption")]
-    plain = re.sub(
-        r"\$\\?[a-z-]+\$|\\text\w+\{\}|\\[&%$#_{}]|\\\\$| & |\\caption|", "", "\n".join(cells), flags=re.I | re.M
-    )
-    plain += re.sub(
-        r"\$\\?[a-z-]+\$|\\text\w+\{\}|\\[&%$#_{}]|^\\caption\{|\}$", "", "\n".join(caption), flags=re.I | re.M
-    )
+    known = r"\$\\?[a-z-]+\$|\\text\w+\{\}|(?<=[-'])\{\}|\\[&%$#_{}]|"
+    plain = re.sub(known + r"\\\\$| & |\\caption|", "", "\n".join(cells), flags=re.I | re.M)
+    plain += re.sub(known + r"^\\caption\{|\}$", "", "\n".join(caption), flags=re.I | re.M)
     return re.findall(r"[&%$#_{}~^\\<>|]", plain)
 
 
