@@ -65,13 +65,12 @@ class Summary:
     """What a worker sends back.
 
     Attributes:
-        run_id: of the run.
         status: ``done``, ``failed``, ``diverged`` or ``paused``; ``claimed`` if another trains it, ``not started`` if
             it was asked to stop before, ``unstored`` if its result has no place.
         error: why, unless done.
         valid_ppl: best validation perplexity; ``None`` unless done.
         test_ppl: test perplexity; ``None`` unless done.
-        seconds: it took.
+        seconds: how long it took.
         warnings: what the user should hear of.
         by_another: whether another caller trained it meanwhile.
     """
@@ -277,7 +276,7 @@ def prepare_process(device: str, gpus: tuple[int, ...], parent_pid: int) -> str:
 
     from awd.device import keep_freed_memory, use_exact_float32
 
-    # one thread a run: two runs of one thread each do more than one of two, and never fight over a core
+    # one thread per run: two runs with one thread each do more than one run with two, and never fight over a core
     torch.set_num_threads(1)
     use_exact_float32()
     keep_freed_memory()
