@@ -8,12 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ablations.cli.console import open_streams, stderr, stdout, tell
+from ablations.cli.console import complain, open_streams, say_json, stderr, stdout, tell
 from ablations.cli.evaluate import evaluate
 from ablations.cli.options import (
     REFERENCE,
     DataDirOption,
     IntervalOption,
+    JsonOption,
+    QuietOption,
     ReferenceOption,
     ReportsOption,
     ResultsOption,
@@ -93,6 +95,7 @@ def run(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Store the results only, as one of several callers may.")
     ] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train what is missing, store it, and render the report. Finished runs are never trained twice.
 
@@ -161,6 +164,7 @@ def compare(
     chosen: SelectionOptions,
     reference: ReferenceOption = REFERENCE,
     interval: IntervalOption = "t",
+    as_json: JsonOption = False,
 ) -> None:
     """Print the table beside the paper's numbers and the published reference runs.
 
@@ -168,7 +172,12 @@ def compare(
     """
     other_seeds, store = chosen.seeds is None, read_results(chosen.results)
     data = collect_report(chosen.selection(), store, reference, other_seeds=other_seeds, interval=interval)
-    show(data, chosen.results)
+    if as_json:
+        from ablations.cli.listing import comparison
+
+        say_json(comparison(data, chosen.results))
+    else:
+        show(data, chosen.results)
 
 
 @command(app)
@@ -185,7 +194,7 @@ def ladder(
     suite: SuiteOption = "table5",
     dataset: Annotated[
         list[str] | None,
-        what("--dataset", help="Of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
+        what("--dataset", help="One of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
     ] = None,
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
@@ -212,11 +221,14 @@ command(app)(evaluate)
 
 
 @command(app, "list")
-def list_() -> None:
-    """List suites with their variants, profiles and data sets."""
-    from ablations.cli.listing import print_choices
+def list_(as_json: JsonOption = False) -> None:
+    """List suites with their variants, profiles, searches and data sets."""
+    from ablations.cli.listing import choices, print_choices
 
-    print_choices(stdout)
+    if as_json:
+        say_json(choices())
+    else:
+        print_choices(stdout)
 
 
 @command(app)
@@ -226,6 +238,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until every run is done, failed or diverged; Ctrl-C ends it.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say which runs are done, running, paused, failed or missing, and what remains. Exit code 1 unless all are done.
 
@@ -233,8 +246,10 @@ def status(
     """
     from ablations.cli.status import print_status
 
+    if watch and as_json:
+        raise InputError("--watch and --json: one of the two")
     try:
-        all_done = print_status(chosen.selection(), open_store(chosen.results), stdout, watch=watch)
+        all_done = print_status(chosen.selection(), open_store(chosen.results), stdout, watch=watch, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not all_done:
@@ -278,6 +293,6 @@ def main() -> NoReturn:
         require_temporary_folder()
         app(arguments)
     except InputError as error:
-        tell(f"error: {error}")
+        complain(f"error: {error}")
         sys.exit(BAD_INPUT)
     sys.exit(DONE)

@@ -11,7 +11,7 @@ from ablations.experiment.selection import Selection
 
 
 def audit_selection(selection: Selection) -> bool:
-    """Audit what the command line asked for and print it, a table a data set; returns whether all act as configured.
+    """Audit what the command line asked for and print one table per data set; returns whether all act as configured.
 
     Raises:
         CorpusError: a corpus is not at hand, or too short for a configuration.

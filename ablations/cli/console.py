@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import select
 import sys
@@ -22,7 +23,7 @@ _CLOSED = (errno.EPIPE, errno.EBADF, errno.EIO)
 
 
 def _width(stream: TextIO | None) -> int | None:
-    """Of a file or a pipe, which has none of its own: as ``COLUMNS`` asks for, or wide. ``None`` is the terminal's."""
+    """The width of a file or a pipe: what ``COLUMNS`` says, or wide. ``None`` leaves a terminal's to be found."""
     if stream is not None and stream.isatty():
         return None
     asked = os.environ.get("COLUMNS", "")
@@ -36,6 +37,25 @@ stderr = Console(width=_width(sys.stderr), stderr=True)
 def tell(message: str) -> None:
     """A line for the user, beside the results."""
     say(stderr, message)
+
+
+def complain(message: str) -> None:
+    """The same where it went wrong: said with ``--quiet``, too."""
+    stderr.quiet = False
+    tell(message)
+
+
+def hush(wanted: bool) -> bool:
+    """From now on, complain only."""
+    if wanted:
+        stdout.quiet = stderr.quiet = True
+    return wanted
+
+
+def say_json(value: object) -> None:
+    """Results for programs; a number that is not finite is ``null``."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    say(stdout, json.dumps(finite, indent=2))
 
 
 class _Lossy(io.FileIO):

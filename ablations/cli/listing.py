@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -12,6 +15,7 @@ from ablations.execution.sizes import sizes
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import Selection
 from ablations.experiment.suite import load_suite, named_files
+from ablations.report.formats import plural
 from ablations.storage.status import Status
 from ablations.storage.store import Store
 from ablations.terminal import Sheet, say
@@ -21,6 +25,7 @@ from awd.corpus.text import Text
 from awd.corpus.usage import Usage, describe_unknown
 
 if TYPE_CHECKING:
+    from ablations.analysis.comparison import Comparison
     from ablations.execution.job import RunOptions
 
 
@@ -54,7 +59,7 @@ def print_plan(selection: Selection, store: Store, options: RunOptions, console:
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
     seconds = [expected.seconds for expected in estimates.values()]
     needed = f"at most {tokens:,} tokens{_needed_hours(seconds, options.at_once)}"
-    line = f"{len(plan)} runs, {len(left)} to train: {needed}. Dry run: nothing was written."
+    line = f"{plural(len(plan), 'run')}, {len(left)} to train: {needed}. Dry run: nothing was written."
     say(console, line)
 
 
@@ -104,6 +109,38 @@ def print_choices(console: Console) -> None:
         tokens = f"{dataset.tokens['train']:,}" if dataset.tokens else "about 100,000"
         sheet.add(name, dataset.title, tokens, dataset.licence)
     console.print(sheet)
+
+
+def choices() -> dict[str, Any]:
+    """The same, for programs."""
+    suites = {name: load_suite(name) for name in named_files("suites")}
+    profiles = {name: load_profile(name) for name in named_files("profiles")}
+    searches = {name: load_search(name) for name in named_files("searches")}
+    return {
+        "suites": {
+            name: {"title": one.title, "variants": list(map(asdict, one.variants))} for name, one in suites.items()
+        },
+        "profiles": {name: _picked(one, "title", "scale", "datasets", "seeds") for name, one in profiles.items()},
+        "searches": {name: _picked(one, "title", "trials") for name, one in searches.items()},
+        "datasets": {name: _picked(one, "title", "tokens", "licence") for name, one in DATASETS.items()},
+    }
+
+
+def _picked(thing: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def comparison(data: Comparison, results: Path) -> list[dict[str, Any]]:
+    """Every number of a comparison: one object per data set and variant, ``null`` where there is none.
+
+    Raises:
+        InputError: no run is finished.
+    """
+    from ablations.analysis.comparison import require_finished
+
+    require_finished(data, results)
+    rows: list[dict[str, Any]] = json.loads(data.frame.to_json(orient="records", double_precision=15))
+    return rows
 
 
 def _choices(title: str, *headings: str) -> Sheet:

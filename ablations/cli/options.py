@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from ablations.cli.console import hush
 from ablations.cli.paths import folder_option
 from awd.errors import InputError
 
@@ -36,11 +37,17 @@ IntervalOption = Annotated[
     Literal["t", "bootstrap"],
     typer.Option("--interval", help="95% intervals by Student's t, or over resampled seeds: rough under six of them."),
 ]
-ReferenceOption = Annotated[Path, where("--reference", help="Results set beside yours; the published ones by default.")]
+ReferenceOption = Annotated[
+    Path, where("--reference", help="Results shown beside yours; the published ones by default.")
+]
 DataDirOption = Annotated[
     Path | None,
     where("--data-dir", envvar="AWD_DATA_DIR", help="Folder with penn/ or wikitext-2/; no download then."),
 ]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what went wrong.", callback=hush)]
 
 
 @dataclass(frozen=True)
@@ -141,17 +148,17 @@ class TrainingOptions:
     ] = None
     device: DeviceOption = "auto"
     gpus: Annotated[
-        str | None, how("--gpus", help="Deal the runs out over these GPUs, for example 0,1; each sees one.")
+        str | None, how("--gpus", help="Spread the runs over these GPUs, for example 0,1; each run sees one.")
     ] = None
     backend: Annotated[
         Literal["loky", "sequential", "dask"],
         how("--backend", help="Processes of this machine, this process itself, or a Dask cluster."),
     ] = "loky"
     scheduler: Annotated[
-        str | None, how("--scheduler", help="Of --backend dask: tcp://host:8786, or a scheduler file.")
+        str | None, how("--scheduler", help="With --backend dask: tcp://host:8786, or a scheduler file.")
     ] = None
     gpus_per_run: Annotated[
-        int, how("--gpus-per-run", min=0, help="Of --backend dask: the resource GPU that a run asks for.")
+        int, how("--gpus-per-run", min=0, help="With --backend dask: how many of its resource GPU a run asks for.")
     ] = 0
     checkpoint_every: Annotated[
         str,
@@ -161,7 +168,8 @@ class TrainingOptions:
         str | None, how("--time-limit", help="Save the runs and stop after, say, 25m; call again to go on.")
     ] = None
     max_restarts: Annotated[
-        int, how("--max-restarts", min=0, help="Of a run whose worker died; the last one is tried alone.")
+        int,
+        how("--max-restarts", min=0, help="How often a run whose worker died is started again; the last time, alone."),
     ] = 3
     keep_weights: Annotated[
         Literal["best", "none"],
@@ -198,7 +206,7 @@ class TrainingOptions:
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command. A parameter that is a dataclass gives an option for each of its fields."""
+    """Turn a function into a command. A parameter that is a dataclass gives one option for each of its fields."""
     return lambda function: app.command(name, cls=_Command)(_spread(function))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ablations.cli.console import stderr, stdout, tell
+from ablations.cli.console import complain, stderr, stdout, tell
 from ablations.storage.status import Status
 
 if TYPE_CHECKING:
@@ -32,23 +32,26 @@ def run_and_report(
     try:
         statuses, stopped = train(selection, options, results)
     except KeyboardInterrupt:
-        tell("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
+        complain("interrupted: what had finished or was saved is kept, and the same command goes on with the rest")
         raise typer.Exit(INTERRUPTED) from None
     if stopped in BY_SIGNAL:
-        tell(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
+        complain(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
         raise typer.Exit(BY_SIGNAL[stopped])
     if reports is not None:
+        from ablations.report.render import report_folder
+
         store = read_results(results)
         data = collect_report(selection, store, reference, other_seeds=True)
         if (data.runs["status"] == Status.DONE).any():  # another seed's, maybe
             render(data, store, reports)
             show(data, results)
+            tell(f"page: {report_folder(data, reports) / 'index.html'}")
     if statuses <= {Status.DONE}:
         return
     if stopped or statuses <= {Status.DONE, Status.PAUSED}:
-        tell("paused: some runs are not done; the same command goes on")
+        complain("paused: some runs are not done; the same command goes on")
         raise typer.Exit(PAUSED)
-    tell("error: some runs are not done; --retry-failed trains failed ones again")
+    complain("error: some runs are not done; --retry-failed trains failed ones again")
     raise typer.Exit(SOME_FAILED)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from ablations.analysis.collect import as_recorded
+from ablations.cli.console import say_json
 from ablations.cli.listing import title
 from ablations.execution.standings import ENDED, Standing, standings, totals
 from ablations.experiment.plan import RunSpec
@@ -26,16 +27,21 @@ _WATCH_SECONDS = 2.0
 _MARGIN = 8  # lines of a terminal that are no run's
 
 
-def print_status(selection: Selection, store: Store, console: Console, *, watch: bool = False) -> bool:
+def print_status(
+    selection: Selection, store: Store, console: Console, *, watch: bool = False, as_json: bool = False
+) -> bool:
     """Show how far the runs are; returns whether all are done.
 
     Args:
         watch: go on, until every run is done, failed or diverged: a table that renews itself in a terminal, elsewhere
             a line whenever something changes.
+        as_json: a list with one object per run.
     """
     plan = _plan(selection, store)
     found = standings(plan, store)
-    if not watch:
+    if as_json:
+        say_json([_as_json(standing) for standing in found])
+    elif not watch:
         console.print(_shown(found, selection))
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False, screen=False) as live:
@@ -48,6 +54,12 @@ def print_status(selection: Selection, store: Store, console: Console, *, watch:
     else:
         found = _print_changes(plan, store, console)
     return {standing.status for standing in found} <= {Status.DONE}
+
+
+def _as_json(standing: Standing) -> dict[str, object]:
+    spec = standing.spec
+    named = {name: getattr(spec, name) for name in ("run_id", "suite", "profile", "dataset", "variant", "seed")}
+    return {**named, **{name: value for name, value in vars(standing).items() if name != "spec"}}
 
 
 def _print_changes(plan: Sequence[RunSpec], store: Store, console: Console) -> list[Standing]:

@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from ablations.cli.console import stderr, stdout, tell
-from ablations.cli.options import ConfigurationOptions, DeviceOption, ProfileOption, how, what, where
+from ablations.cli.console import complain, stderr, stdout, tell
+from ablations.cli.options import ConfigurationOptions, DeviceOption, ProfileOption, QuietOption, how, what, where
 from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED
 from ablations.terminal import say
 
 
 @dataclass(frozen=True)
 class TunedOptions(ConfigurationOptions):
-    """The same, at the scale at which one tunes."""
+    """What is tuned, by default at the scale at which one tunes."""
 
     profile: ProfileOption = "small"
 
@@ -28,14 +28,19 @@ def tune(
     search: Annotated[
         str, what("--search", help="What may change, and where to begin: a name (see `list`) or a .yaml file.")
     ] = "strengths",
-    trials: Annotated[int | None, how("--trials", min=1, help="To have in the end. Default: the search's.")] = None,
+    trials: Annotated[
+        int | None, how("--trials", min=1, help="How many trials there are in the end. Default: the search's.")
+    ] = None,
     time_limit: Annotated[str | None, how("--time-limit", help="Stop after, say, 90m; call again to go on.")] = None,
-    study: Annotated[Path | None, where("--study", help="Its folder. Default: results/tuning/PROFILE-DATASET.")] = None,
+    study: Annotated[
+        Path | None, where("--study", help="The study's folder. Default: results/tuning/PROFILE-DATASET.")
+    ] = None,
     start_from: Annotated[
         Path | None, where("--start-from", help="Another study's folder, whose best settings are tried first.")
     ] = None,
     jobs: Annotated[int | None, how("--jobs", "-j", min=1, help="Trials at a time. Default: as many as cores.")] = None,
     device: DeviceOption = "auto",
+    quiet: QuietOption = False,
 ) -> None:
     """Choose dropout strengths, penalties, rate, batch and window of the full model, on validation only.
 
@@ -76,7 +81,7 @@ def tune(
     try:
         stopped = run(spec, the_search, options, stderr)
     except WorkerDiedError as error:
-        tell(f"error: a worker died ({error}); the same command goes on")
+        complain(f"error: a worker died ({error}); the same command goes on")
         raise typer.Exit(SOME_FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

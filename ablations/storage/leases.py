@@ -134,7 +134,6 @@ class Lease:
     trained it and left.
 
     Attributes:
-        run_id: of the run.
         owner: this process, as others see it.
     """
 

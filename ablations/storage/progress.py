@@ -1,4 +1,4 @@
-"""How far running runs are: a small file each in the results folder, which any process may read."""
+"""How far running runs are: one small file per run in the results folder, which any process may read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ class Progress:
     """One running run.
 
     Attributes:
-        run_id: of the run.
         pid: process that trains it, on ``host``.
         epochs: most epochs it can take.
         phase: ``train``, ``finetune`` or ``test``.
@@ -53,7 +52,7 @@ class Progress:
 
 
 class ProgressFolder:
-    """``results/progress``: one file a running run, replaced whole after every epoch and removed at the end."""
+    """``results/progress``: one file per running run, replaced whole after every epoch and removed at the end."""
 
     def __init__(self, results: Path) -> None:
         self.folder = results / "progress"

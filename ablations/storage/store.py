@@ -157,7 +157,7 @@ class Store:
         return None if shard is None else shard.to_pylist()[0]
 
     def runs(self) -> pd.DataFrame:
-        """Every recorded run, a row each, sorted by id; no rows where there is no folder.
+        """Every recorded run, one row per run, sorted by id; no rows where there is no folder.
 
         Raises:
             StoreError: a shard cannot be read; the message names it.

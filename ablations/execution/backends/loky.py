@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 
 class Loky(Backend):
-    """A process a run.
+    """One process per run.
 
     Args:
         at_once: runs at a time.

@@ -15,13 +15,13 @@ SELECTION = {"suite", "profile", "dataset", "variants", "seeds", "set", "engine"
 TRAINING = {"jobs", "device", "gpus", "backend", "scheduler", "gpus-per-run", "checkpoint-every", "time-limit"}
 TRAINING |= {"max-restarts", "keep-weights", "force", "retry-failed", "no-audit"}
 OPTIONS = {
-    "run": SELECTION | TRAINING | {"all", "reports", "reference", "dry-run", "no-report"},
+    "run": SELECTION | TRAINING | {"all", "reports", "reference", "dry-run", "no-report", "quiet"},
     "audit": SELECTION - {"seeds", "results"},
     "report": SELECTION | {"reports", "reference", "interval"},
-    "compare": SELECTION | {"reference", "interval"},
-    "status": SELECTION | {"watch"},
+    "compare": SELECTION | {"reference", "interval", "json"},
+    "status": SELECTION | {"watch", "json"},
     "tune": SELECTION - {"variants", "seeds", "results"}
-    | {"device", "jobs", "search", "trials", "time-limit", "study", "start-from"},
+    | {"device", "jobs", "search", "trials", "time-limit", "study", "start-from", "quiet"},
 }
 
 

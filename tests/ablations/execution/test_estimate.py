@@ -203,7 +203,7 @@ def test_what_is_done_costs_nothing_and_nothing_is_written(cli: CommandLine, pro
     assert hours["full"] == "-"
     assert hours["no-ar-tar"] != "-"
     again = cli(*arguments[:1], "full", *arguments[2:], "--dry-run", **places)
-    assert "1 runs, 0 to train: at most 0 tokens. Dry run" in again.stdout
+    assert "1 run, 0 to train: at most 0 tokens. Dry run" in again.stdout
     assert files() == before
 
 
