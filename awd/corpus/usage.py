@@ -66,13 +66,13 @@ def examine_published(dataset: DataSet, cut: CorpusConfig, training: TrainingCon
 
 
 def _usable(usage: Usage, cut: CorpusConfig, training: TrainingConfig | None) -> Usage:
+    if training is not None:
+        require_fit(usage.tokens, training, cut.valid_tokens)
     if usage.vocabulary < FEWEST_WORDS:
         raise CorpusError(
             f"{usage.name}: a vocabulary of {usage.vocabulary} words is too small: at least {FEWEST_WORDS} are needed "
             f"(words are divided by blanks; those rarer than corpus.minimum_count, {cut.minimum_count}, become {UNK})"
         )
-    if training is not None:
-        require_fit(usage.tokens, training, cut.valid_tokens)
     return usage
 
 
