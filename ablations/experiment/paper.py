@@ -1,4 +1,4 @@
-"""How much the paper trains: known without a corpus at hand."""
+"""How much the paper trains; no corpus is needed to know."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from awd.corpus import DATASETS
 
 @cache
 def paper_datasets() -> tuple[str, ...]:
-    """The paper's own texts, in its order."""
+    """The paper's own data sets, in its order."""
     return load_profile("paper").datasets
 
 
 def paper_config(dataset: str) -> Config | None:
-    """The full model's configuration in profile ``paper``; ``None`` for another text than the paper's."""
+    """The full model's configuration in profile ``paper``; ``None`` for a text that is not the paper's."""
     profile = load_profile("paper")
     if dataset not in profile.datasets:
         return None

@@ -24,16 +24,16 @@ _YOUNGER: dict[str, dict[str, Any]] = {"corpus": {"minimum_count": 1, "valid_tok
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: small, picklable, and all that a worker needs.
+    """One run: all that a worker needs, small and picklable.
 
     Attributes:
         suite: name of the suite; likewise ``profile``, ``dataset``, ``variant``.
-        source: what the corpus is loaded from, a built-in name or a folder's path.
-        corpus_sha256: digest of the corpus it must be.
+        source: what the corpus is loaded from: a built-in name, or the path of a folder.
+        corpus_sha256: digest that the corpus must have.
         label: the variant's label.
-        seed: of every random draw.
+        seed: seed of every random draw.
         config: what is trained.
-        engine: which implementation trains it; ``precision`` in which arithmetic.
+        engine: which implementation trains it; ``precision``: in which arithmetic.
     """
 
     suite: str
@@ -55,7 +55,7 @@ class RunSpec:
 
     @cached_property
     def run_id(self) -> str:
-        """Content hash of what determines the result: not the names, nor device, jobs or paths.
+        """Hash of all that determines the result, so not of names, device, jobs or paths.
 
         Two variants that resolve to the same configuration are one run.
         """
@@ -71,7 +71,7 @@ class RunSpec:
 
     @property
     def title(self) -> str:
-        """How the run is called in messages."""
+        """The name of the run in messages."""
         return f"{self.dataset} {self.variant} seed {self.seed}"
 
 
@@ -85,7 +85,7 @@ def _without_neutral(config: dict[str, dict[str, Any]]) -> dict[str, dict[str, A
 
 @dataclass(frozen=True)
 class Corpus:
-    """A data set as a plan sees it: its name, what it is loaded from, and its digest."""
+    """What a plan knows of a data set: its name, what it is loaded from, and its digest."""
 
     name: str
     source: str
@@ -125,10 +125,10 @@ def _add(settings: dict[str, Any], more: dict[str, Any], origin: str, at: str = 
 
 
 def resolve(profile: Profile, suite: Suite, source: str, variant: Variant, settings: dict[str, Any]) -> Config:
-    """The configuration of one variant: the profile's, the data set's, ``--set``, then what the variant changes.
+    """The configuration of one variant: the profile's, then the data set's, ``--set``, and the variant's own changes.
 
     Args:
-        source: the data set as it was asked for: a folder called ``ptb`` is not ``ptb``.
+        source: the data set as the user named it: a folder called ``ptb`` is not ``ptb``.
 
     Raises:
         ConfigError: a layer does not fit; the message names the layer.
@@ -151,7 +151,7 @@ def make_plan(
     engine: str = "torch",
     precision: str = "fp32",
 ) -> list[RunSpec]:
-    """Every run asked for, seed by seed, so that what is finished first makes whole tables.
+    """Every run asked for, seed by seed, so that the first finished runs fill whole tables.
 
     Args:
         variants: names; ``None`` takes all of the suite.

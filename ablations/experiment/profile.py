@@ -1,4 +1,4 @@
-"""At which scale a suite is run: sizes, strengths, lengths, data sets and seeds."""
+"""The scale that a suite is run at: sizes, strengths, lengths, data sets and seeds."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Profile:
     """A scale to run at.
 
     Attributes:
-        name: how it is asked for.
-        title: one line on what it is.
+        name: what it is asked for by.
+        title: what it is, in one line.
         scale: ``paper`` is the paper's own protocol; ``reduced`` is anything smaller, and reports say so.
-        datasets: run when no ``--dataset`` is given.
-        seeds: run when no ``--seeds`` is given.
+        datasets: those run when no ``--dataset`` is given.
+        seeds: those run when no ``--seeds`` is given.
         config: fields of :class:`awd.Config` that differ from its defaults, nested.
-        per_dataset: fields that differ again for one data set, by its name.
-        strengths: how those of the regularizers were chosen, by data set, in words for the reports.
+        per_dataset: fields that differ for one data set, by its name.
+        strengths: how the regularizers' strengths were chosen, by data set, in words for the reports.
     """
 
     name: FolderName

@@ -33,9 +33,9 @@ class Selection:
         published: numbers published for them, if any.
         hypotheses: what was concluded from those, if anything.
         profile: the scale.
-        datasets: built-in names or folders.
+        datasets: built-in names, or paths of folders.
         variants: names; ``None`` is all.
-        seeds: ``None`` leaves the choice to the profile.
+        seeds: ``None`` takes the profile's.
         assignments: the ``--set`` options.
         data_dir: folder of the corpora, if one was given.
         engine: as asked for, maybe ``auto``; likewise ``precision`` and ``device``.
@@ -66,12 +66,12 @@ class Selection:
         return engine.name, engine.precision
 
     def resolved(self) -> Selection:
-        """The same, with ``auto`` resolved for this machine once and for all."""
+        """The same selection, with ``auto`` replaced by what it is on this machine."""
         engine, precision = self.computed_by
         return replace(self, engine=engine, precision=precision)
 
     def only_baseline(self) -> Selection:
-        """The full model alone."""
+        """The same selection, of the full model alone."""
         return replace(self, variants=(self.suite.baseline,))
 
     def texts(self, on_message: Callable[[str], None]) -> list[Text]:
@@ -96,7 +96,7 @@ class Selection:
         ]
 
     def plan(self, corpora: Sequence[Corpus], seeds: Sequence[int] | None = None) -> list[RunSpec]:
-        """The runs on these corpora; ``seeds`` goes before the selection's own."""
+        """The runs on these corpora, with ``seeds`` if given, else the selection's own."""
         engine, precision = self.computed_by
         return make_plan(
             self.suite,
@@ -111,7 +111,7 @@ class Selection:
 
 
 def dataset_name(source: str) -> str:
-    """How a data set is called in results: a built-in name, or a folder's own."""
+    """The name of a data set in results: a built-in name, or the folder's own."""
     return source if source in DATASETS else folder_name(user_path(source, "data set", folder=True))
 
 
@@ -169,7 +169,7 @@ def usages(selection: Selection, texts: Sequence[Text]) -> list[Usage]:
 
 
 def _require_distinct(sources: Sequence[str]) -> None:
-    """Refuse no data set, and two that would go by one name."""
+    """Refuse an empty list, and two data sets of the same name."""
     if not sources:
         raise ConfigError("--dataset: no data set was named")
     by_name: dict[str, str] = {}

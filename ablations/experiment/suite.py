@@ -26,8 +26,8 @@ class Variant:
     """One row of the table.
 
     Attributes:
-        name: how it is asked for.
-        label: how the paper calls it.
+        name: what it is asked for by.
+        label: what the paper calls it.
         overrides: the few fields of :class:`awd.Config` that it changes, nested.
     """
 
@@ -41,12 +41,12 @@ class Suite:
     """Variants compared with a baseline.
 
     Attributes:
-        name: how it is asked for.
-        title: one line on what it compares.
-        baseline: name of the variant that the others are differences to.
+        name: what it is called in results and reports.
+        title: what it compares, in one line.
+        baseline: name of the variant that the others are compared with.
         variants: the rows, in order.
-        published: file beside the suite's with published numbers, if any.
-        hypotheses: file beside the suite's with what was concluded from them, if any.
+        published: file with published numbers, relative to the suite's; ``None`` without.
+        hypotheses: file with what was concluded from them, likewise.
     """
 
     name: Name
@@ -90,7 +90,7 @@ class Published:
 
 
 def named_files(kind: str) -> dict[str, Path]:
-    """What comes with the package of a kind (``suites``, ``profiles`` or ``searches``), by name."""
+    """The files of one kind (``suites``, ``profiles`` or ``searches``) that come with the package, by name."""
     return {path.stem: path for path in sorted((HERE / kind).glob("*.yaml"))}
 
 

@@ -1,7 +1,7 @@
-"""Leases on runs: a small file each in the results folder, so that several invocations share the work.
+"""Leases on runs: one small file per run in the results folder, so that several invocations share the work.
 
-Who holds the lease on a run may train it and store its result, nobody else. A lease holds for as long as its owner
-lives: on this machine the process itself is looked for, on another what counts is how long ago it touched its lease.
+Only who holds the lease on a run may train it and store its result. A lease holds for as long as its owner lives. An
+owner on this machine lives if its process does; one on another machine, if it touched its lease not long ago.
 
 Leases are judged and changed only under the lock of their folder. It is an ``flock``, gone with its process. A file
 system without it gets the lock file of :class:`filelock.SoftFileLock`, which is there for as long as it is held: one
@@ -35,13 +35,13 @@ from ablations.storage.store import StoreError
 from awd.files import remove_leftovers, write_text
 
 BEAT_SECONDS = 10.0
-"""How often an owner says that it lives."""
+"""How often an owner touches its lease, to say that it lives."""
 
 SILENCE_SECONDS = 60.0
-"""After so long without a beat an owner on another machine counts as dead."""
+"""An owner on another machine that has not touched its lease for so long counts as dead."""
 
 LOCK_SECONDS = 30.0
-"""How long to wait for the folder's lock, which is held for moments."""
+"""How long to wait for the folder's lock, which nobody holds for more than moments."""
 
 _POLL_SECONDS = 0.02
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -49,7 +49,7 @@ _TICK = 0.01  # of the clock by which Linux dates processes, seconds
 
 
 class LeaseLostError(Exception):
-    """The lease on a run is not ours any more: this process had been silent too long, or the file was deleted."""
+    """We hold the lease on a run no longer: this process was silent too long, or the file was deleted."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Owner:
     """Who holds a lease.
 
     Attributes:
-        where: what a process number is unique in: host name, boot and process namespace.
+        where: the host name, boot and process namespace, within which a process number is unique.
         host: its readable name.
         pid: the process; 0 where the lease cannot be read.
         started: when the process began, in seconds; since boot on Linux, where the time of day may be set.
@@ -79,7 +79,7 @@ _UNKNOWN = Owner(where="", host="", pid=0, started=0.0, token="")
 
 
 class Leases:
-    """``results/claims``: a file for each leased run, and the folder's lock.
+    """``results/claims``: one file per leased run, and the folder's lock.
 
     Args:
         results: the results folder; the folder of leases is made when first needed.
@@ -89,15 +89,15 @@ class Leases:
         self.folder = results / "claims"  # older than the word lease; callers of any version share it
 
     def take(self, run_id: str) -> Lease | None:
-        """Lease a run, if need be from an owner that is dead or has been silent too long.
+        """Lease a run that is free, or whose owner is dead or was silent too long.
 
-        Whoever held it before may have stored its result: look there again before training.
+        An earlier owner may have stored its result: look for it again before training.
 
         Returns:
-            The lease; ``None`` if a live owner has it, be it this process.
+            The lease; ``None`` if a live owner has it, even if that is this process.
 
         Raises:
-            StoreError: the folder cannot be written, or its lock is not to be had; nothing half-written is left.
+            StoreError: the folder cannot be written, or its lock cannot be taken; no file is half-written.
         """
         path, owner = self._path(run_id), _this_process()
         with _locked(self.folder), _explained(path):
@@ -108,15 +108,15 @@ class Leases:
         return Lease(run_id, owner, path)
 
     def holder(self, run_id: str) -> Owner | None:
-        """The live owner of a run; ``None`` if it is free, its owner dead, or the lease out of reach.
+        """The live owner of a run; ``None`` if it is free, its owner dead, or the lease cannot be read.
 
-        Takes no lock and leaves nothing behind. Where the folder cannot be written, the silence of another machine is
-        measured by this machine's clock, for want of the file server's.
+        Takes no lock and leaves no file. Where the folder cannot be written, the silence of another machine is measured
+        by this machine's clock, since the file server's cannot be asked.
         """
         return _seen_holder(self._path(run_id), partial(_best_time, self.folder))
 
     def live(self) -> dict[str, Owner]:
-        """Every run that has a live owner, with it, sorted by id; seen as :meth:`holder` sees it."""
+        """The live owners, by run id, sorted; found as :meth:`holder` finds one."""
         now = cache(partial(_best_time, self.folder))
         paths = sorted(self.folder.glob("[!.]*.json"))
         holders = {path.stem: _seen_holder(path, now) for path in paths}
@@ -129,11 +129,11 @@ class Leases:
 class Lease:
     """A run that is ours until the block ends; made by :meth:`Leases.take`.
 
-    A thread touches the file every :data:`BEAT_SECONDS`. What goes wrong there, say on a network, is tried again with
-    the next beat. A lease whose file is missing is lost: since it was deleted, another may have taken the run,
-    trained it and left.
+    A thread touches the file every :data:`BEAT_SECONDS`. If that fails, say on a network, it tries again the next time.
+    A lease whose file is missing is lost: another owner may have taken the run, trained it and gone.
 
     Attributes:
+        run_id: which run.
         owner: this process, as others see it.
     """
 
@@ -152,13 +152,13 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease turned out to be another's; at most a beat old, and cheap enough for every step."""
+        """Whether another owner has the lease; known within one beat, and cheap enough to ask in every step."""
         return self._lost.is_set()
 
     def release(self) -> None:
-        """Remove the lease if it is still ours; again and again if you like.
+        """Remove the lease if it is still ours. It may be called more than once.
 
-        One that cannot be removed is no error, what it was for being done: it ends with this process, for other
+        A lease that cannot be removed is no error, since the work is done: it ends with this process, and on other
         machines by its silence.
         """
         if self._ended.is_set():
@@ -173,14 +173,14 @@ class Lease:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Hold the folder's lock, with the lease ours: nobody can take it over before the block has ended.
+        """Hold the folder's lock while the lease is ours: nobody can take it over before the block has ended.
 
-        For writing a result and nothing else: everybody waits meanwhile, and leases taken or released inside by the
-        same thread wait in vain.
+        Only for writing a result: all others wait meanwhile, and a lease that the same thread takes or releases inside
+        the block would wait for ever.
 
         Raises:
             LeaseLostError: the lease is another's, or its file gone; :attr:`lost` is true from then on.
-            StoreError: the lock is not to be had, or the lease cannot be read.
+            StoreError: the lock cannot be taken, or the lease cannot be read.
         """
         with _locked(self._path.parent):
             with _explained(self._path):
@@ -266,11 +266,11 @@ def _seen_holder(path: Path, now: Callable[[], float]) -> Owner | None:
 
 
 def _live_holder(path: Path, now: Callable[[], float]) -> Owner | None:
-    """Who holds a lease and lives.
+    """The owner of a lease, if it lives.
 
     Args:
-        path: of the lease.
-        now: by the clock that dates the files.
+        path: the lease.
+        now: the time by the clock that dates the files.
 
     Raises:
         OSError: the lease is there and cannot be read.
@@ -304,7 +304,7 @@ def _parse(content: bytes) -> Owner:
 
 
 def _is_running(owner: Owner) -> bool | None:
-    """Whether a process of this machine lives, a stopped one included; ``None`` if it may not be looked at."""
+    """Whether a process of this machine lives, even if stopped; ``None`` if this user may not ask."""
     try:
         # first, since a number that was given again is as good as none
         if abs(_started(owner.pid) - owner.started) > _TICK / 2:
@@ -341,7 +341,7 @@ def _where() -> str:
 
 
 def _server_time(folder: Path) -> float:
-    """What time it is where the files are dated, which may be another machine, of another opinion."""
+    """The time by the clock that dates the files, which may be another machine's."""
     with tempfile.TemporaryFile(prefix=".clock.", dir=folder) as file:
         return os.fstat(file.fileno()).st_mtime
 

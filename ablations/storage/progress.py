@@ -1,4 +1,4 @@
-"""How far running runs are: one small file per run in the results folder, which any process may read."""
+"""How far each run in training is: one small file per run in the results folder, which any process may read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Progress:
-    """One running run.
+    """How far one run is.
 
     Attributes:
-        pid: process that trains it, on ``host``.
-        epochs: most epochs it can take.
+        run_id: which run.
+        pid: the process that trains it, on ``host``.
+        epochs: the most epochs it can take.
         phase: ``train``, ``finetune`` or ``test``.
-        epoch: epochs done, over both phases.
-        share: of the current epoch's text that is done.
+        epoch: epochs done, in both phases together.
+        share: how much of the current epoch's text is done, 0 to 1.
         valid_ppl: latest validation perplexity; ``None`` before the first.
-        seconds: training time so far, earlier sittings included.
-        tokens: trained on in it.
+        seconds: training time so far, with that before any pause.
+        tokens: tokens trained on in that time.
     """
 
     run_id: str
@@ -37,7 +38,7 @@ class Progress:
 
     @property
     def done(self) -> float:
-        """Epochs done, the current one's part included."""
+        """Epochs done, with the part of the current one."""
         return min(self.epoch + self.share, self.epochs)
 
     @property
@@ -52,15 +53,15 @@ class Progress:
 
 
 class ProgressFolder:
-    """``results/progress``: one file per running run, replaced whole after every epoch and removed at the end."""
+    """``results/progress``: one file per run in training, replaced as it goes on and removed at the end."""
 
     def __init__(self, results: Path) -> None:
         self.folder = results / "progress"
 
     def update(self, progress: Progress) -> None:
-        """Say how far a run is. A full disk does not end a run here: its results are what counts."""
+        """Say how far a run is. A full disk is no error here: only results must be written."""
         path = self._path(progress.run_id)
-        # no fsync, unlike results: this file is worth nothing after a crash
+        # no fsync, unlike results: nobody needs this file after a crash
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

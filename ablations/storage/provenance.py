@@ -18,10 +18,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is stored with every run, the columns of :data:`ablations.storage.store.RUN_SCHEMA` by name.
+    """What is stored with every run, under the names of its columns in :data:`ablations.storage.store.RUN_SCHEMA`.
 
     Attributes:
-        git_commit: of the checkout the code lies in; ``None`` outside one.
+        git_commit: commit of the checkout that the code is in; ``None`` outside one.
         git_dirty: whether tracked files other than results and reports differed from that commit.
         host: operating system, processor and cores, without the machine's name.
     """
@@ -35,7 +35,7 @@ class Provenance:
 
 
 def collect_provenance() -> Provenance:
-    """Ask git and the machine, once a sweep."""
+    """Ask git and the machine; once per sweep is enough."""
     commit = _git("rev-parse", "HEAD") if (_ROOT / ".git").exists() else None
     changed = _git(
         "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!reports", ":!benchmarks/results"
@@ -51,7 +51,7 @@ def collect_provenance() -> Provenance:
 
 
 def on_this_machine(provenance: Provenance) -> Provenance:
-    """The same code on the machine that trains, which on a cluster is another than the one that asked."""
+    """The same code on this machine; on a cluster the machine that trains is not the one that asked."""
     return replace(
         provenance,
         host=_host(),
@@ -61,7 +61,7 @@ def on_this_machine(provenance: Provenance) -> Provenance:
 
 
 def host_name() -> str:
-    """What this machine is called, in messages and file names."""
+    """The name of this machine, for messages and file names."""
     return socket.gethostname() or "localhost"
 
 

@@ -83,14 +83,14 @@ class StoreError(InputError):
 
 
 class DamagedShardError(StoreError):
-    """A shard is not, bit for bit, what was written, or was never a result."""
+    """A shard is not what was written, bit for bit; or it was never a result."""
 
 
 class Store:
     """A results folder.
 
     Args:
-        root: the folder; made when something is first written.
+        root: the folder; it is made when something is first written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -98,7 +98,7 @@ class Store:
         self.runs_folder, self.epochs_folder = root / _RUNS, root / _EPOCHS
 
     def require_writable(self) -> None:
-        """Fail now rather than after a run: there is a place for a result.
+        """Check that a result can be written, before a run is trained.
 
         Raises:
             StoreError: nothing can be written there, or the disk is full.
@@ -111,14 +111,14 @@ class Store:
             raise StoreError(f"{self.root}: results cannot be written there ({error.strerror})") from None
 
     def write(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> bool:
-        """Store a run: its epochs first, then its row, whose presence says that the run is recorded.
+        """Store a run: first its epochs, then its row. A run is recorded once its row is there.
 
         Returns:
-            Whether it was: a run that is not done never replaces one that is. A damaged row is replaced by any.
+            Whether it was stored: a run that is not done never replaces one that is. Any run replaces a damaged row.
 
         Raises:
-            StoreError: the disk is full or the folder not writable; nothing half-written is left, and a shard that
-                could not be written is the earlier one.
+            StoreError: the disk is full or the folder not writable; no file is half-written, and the earlier shard, if
+                there was one, is still there.
         """
         name = f"{row['run_id']}.parquet"
         if row["status"] != Status.DONE and self._is_done(self.runs_folder / name):
@@ -128,7 +128,7 @@ class Store:
         return True
 
     def remove_leftovers(self, run_id: str) -> None:
-        """Remove what a process left that was killed while it wrote this run; for who has claimed it."""
+        """Remove the files of a process that was killed while it wrote this run; only for who holds the lease."""
         for folder in (self.runs_folder, self.epochs_folder):
             remove_leftovers(folder / f"{run_id}.parquet")
 
@@ -139,11 +139,11 @@ class Store:
             return False
 
     def statuses(self) -> dict[str, str]:
-        """Status of every recorded run, by its id."""
+        """Status of every recorded run, by run id."""
         return dict(self.runs()[["run_id", "status"]].itertuples(index=False, name=None))
 
     def finished(self) -> dict[str, str]:
-        """When every recorded run was, by its id."""
+        """When each recorded run was finished, by run id."""
         return dict(self.runs()[["run_id", "finished_at"]].itertuples(index=False, name=None))
 
     def run(self, run_id: str) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ class Store:
         return None if shard is None else shard.to_pylist()[0]
 
     def runs(self) -> pd.DataFrame:
-        """Every recorded run, one row per run, sorted by id; no rows where there is no folder.
+        """Every recorded run, one row per run, sorted by id; empty where there is no folder.
 
         Raises:
             StoreError: a shard cannot be read; the message names it.
@@ -165,7 +165,7 @@ class Store:
         return _read_shards(sorted(self.runs_folder.glob("[!.]*.parquet")), RUN_SCHEMA)
 
     def epochs(self, run_ids: Iterable[str]) -> pd.DataFrame:
-        """The epochs of the given runs, in the order of the ids; ids without a shard are passed over.
+        """The epochs of the given runs, in the order of the ids; an id without a shard is skipped.
 
         Raises:
             StoreError: a shard cannot be read; the message names it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -14,6 +13,7 @@ from ablations.execution.backends.backend import Backend, WorkerDiedError
 from ablations.execution.job import Job, Summary
 from ablations.execution.worker import execute
 from awd.errors import InputError
+from awd.paths import user_path
 
 WAIT_SECONDS = 60  # for the scheduler, and for its first worker
 
@@ -80,8 +80,8 @@ class Dask(Backend):
         failed = f"--scheduler {self.scheduler}: no Dask scheduler answers there"
         try:
             address = self.scheduler
-            if Path(address).is_file():
-                address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
+            if (file := user_path(address, "--scheduler", folder=False)).is_file():
+                address = json.loads(file.read_text(encoding="utf-8"))["address"]
             client = Client(address, timeout=WAIT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{failed} ({error})") from None

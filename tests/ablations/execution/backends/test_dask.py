@@ -136,6 +136,18 @@ def test_a_scheduler_that_is_not_there_is_one_message(tmp_path: Path, monkeypatc
         make_backend("loky", 1, "tcp://127.0.0.1:9")
 
 
+def test_a_scheduler_file_is_a_path_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "s.json").write_text("{}", encoding="utf-8")
+    for given, said in (
+        ("~/s.json", "'address'"),
+        ("~no-such-user/s.json", "no home folder"),
+        ("~", "this is a folder"),
+    ):
+        with pytest.raises(InputError, match=f"--scheduler .*{said}"):
+            make_backend("dask", 1, given, 0)
+
+
 def test_what_is_sent_to_a_worker_is_small(tmp_path: Path) -> None:
     selection = select("table5", "paper", ("ptb",))
     spec = selection.resolved().plan([Corpus("ptb", "ptb", "0" * 64)])[0]
