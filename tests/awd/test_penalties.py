@@ -15,6 +15,10 @@ def test_tar_is_beta_times_the_mean_square_of_consecutive_differences():
     assert temporal_activation_penalty(OUTPUT, 3.0).item() == pytest.approx(3 * (4 + 4 + 0 + 1) / 4)
 
 
+def test_tar_of_two_steps_is_that_of_their_one_difference():
+    assert temporal_activation_penalty(OUTPUT[:2], 3.0).item() == pytest.approx(3 * (4 + 4) / 2)
+
+
 def test_tar_of_a_single_step_is_zero():
     assert temporal_activation_penalty(OUTPUT[:1], 1.0).item() == 0
 

@@ -166,6 +166,11 @@ def test_a_row_says_how_often_it_is_worse_and_how_far_the_seeds_go_together():
     assert found["valid_p_holm"] == found["valid_p"], "there is no other row"
 
 
+def test_an_equal_seed_is_not_a_worse_one():
+    found = summarise_differences(paired([110.0, 103.0, 107.0], [100.0, 103.0, 108.0])).iloc[0]
+    assert (found["valid_worse"], found["valid_equal"]) == (1 / 3, 1 / 3)
+
+
 def test_two_seeds_have_no_correlation_and_equal_differences_no_test():
     found = summarise_differences(paired([110.0, 121.0], [100.0, 110.0])).iloc[0]
     assert math.isnan(found["valid_pairing"])
@@ -226,6 +231,24 @@ def test_enough_seeds_make_the_interval_leave_out_the_bound():
     assert seeds_needed(0.0, 1.0) is None
     assert seeds_needed(1e-6, 1.0) is None
     assert seeds_needed(1.0, math.nan) is None
+
+
+def test_what_a_seed_does_to_every_row_alike_changes_no_interval_of_ranks():
+    table = np.random.default_rng(5).normal(np.arange(1, 9) / 100, 0.01, size=(5, 8))
+
+    def intervals(of_seed: np.ndarray) -> pd.DataFrame:
+        values = table + of_seed[:, None]
+        rows = [("full", seed, "done", 100.0) for seed in range(5)]
+        rows += [(f"row {row}", seed, "done", 100 * math.exp(change)) for (seed, row), change in np.ndenumerate(values)]
+        return rank_correlations(
+            differences(values.mean(axis=0).tolist(), (np.arange(1, 9) / 100).tolist()),
+            seed_differences(runs_frame(*rows), "full"),
+        )
+
+    shifted = np.array([-0.1, -0.05, 0.0, 0.05, 0.1])
+    columns = ["spearman_low", "spearman_high", "kendall_low", "kendall_high"]
+    found, expected = (intervals(of_seed)[columns].iloc[0].tolist() for of_seed in (shifted, np.zeros(5)))
+    assert found == pytest.approx(expected, abs=0.02)
 
 
 def test_ranks_have_intervals_over_seeds():

@@ -104,6 +104,14 @@ def test_seeds_that_would_decide_are_counted_from_the_spread() -> None:
     assert pd.isna(verdict(WORSE, runs(first=[0.10]))["seeds_needed"])
 
 
+def test_all_of_several_rows_need_as_many_seeds_as_the_slowest() -> None:
+    slow, quick = [0.03 + x for x in (0.0, 0.01, 0.02)], [0.03 + x for x in (0.0, 0.01, 0.013)]
+    first, second = (verdict(WORSE, runs(first=values))["seeds_needed"] for values in (slow, quick))
+    assert first > second
+    bound_of_both = verdict(BOTH, runs(first=[x - 0.03 for x in slow], second=[x - 0.03 for x in quick]))
+    assert (bound_of_both["verdict"], bound_of_both["seeds_needed"]) == (UNDECIDED, first)
+
+
 def test_more_seeds_decide_against_one_of_several_rows() -> None:
     # 95% of five leave out 0, but not the 97.5% that two rows ask for:
     # 0.0083 * 3.163 / sqrt(6) is above 0.0104, the mean,
