@@ -178,7 +178,7 @@ def test_a_plan_says_how_many_hours(few_epochs: Selection, tmp_path: Path) -> No
     assert found, text
     alone, together = map(float, found.groups())
     assert together == pytest.approx(alone / 2, rel=0.1)
-    columns = [line.split()[-2] for line in text.splitlines() if line.strip().startswith("python-docs")]
+    columns = [line.split()[-2] for line in text.splitlines() if line.strip().startswith("python-docs ")]
     assert sum(map(float, columns)) == pytest.approx(alone, rel=0.1)
     assert "at a time" not in printed(few_epochs, Store(tmp_path), jobs=1)
 
