@@ -121,7 +121,9 @@ def decided(data: Comparison, dataset: str) -> str:
         "undecided": rows[~worse & ~better & ~same],
     }
     told = [f"{name}: {', '.join(map(one_line, of['label']))}" for name, of in named.items() if len(of)]
-    return f"Beside {data.baseline} on validation, by each row's own interval: {'; '.join(told)}." if told else ""
+    return (
+        f"Compared with {data.baseline} on validation, by each row's own interval: {'; '.join(told)}." if told else ""
+    )
 
 
 def correlation(data: Comparison, dataset: str) -> str:

@@ -24,6 +24,7 @@ from ablations.experiment.suite import load_suite
 from ablations.report.render import terminal_table
 from ablations.storage.store import Store
 from awd.corpus import load_corpus
+from awd.corpus.usage import examine
 from tests.ablations.conftest import CommandLine, command, environment, record, write_corpus
 
 WIDTHS = pytest.mark.parametrize("width", [80, 60, 40])
@@ -110,7 +111,8 @@ def test_audits_show_the_names_of_all_configurations(width: int) -> None:
 
 def test_a_corpus_is_called_what_its_folder_is_called(tmp_path: Path) -> None:
     console = terminal(40)
-    print_corpus(load_corpus(str(write_corpus(tmp_path / "a [b] :x:"))), console)
+    text = load_corpus(str(write_corpus(tmp_path / "a [b] :x:")))
+    print_corpus(text, [examine(text)], console)
     assert words(console).startswith("a [b] :x:: train ")
 
 

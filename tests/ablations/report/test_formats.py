@@ -79,10 +79,9 @@ def nasty(tmp_path_factory: pytest.TempPathFactory):
 def test_tables_hold_names_as_they_are(nasty) -> None:
     rendered = GITHUB.render(markdown_page(nasty))
     assert f"<h2>{html.escape(NASTY)}</h2>" in rendered
-    assert [words(cell).removesuffix(" †") for cell in re.findall("<tr>\n<td.*?>(.*?)</td>", rendered)] == [
-        NASTY,
-        f"{NASTY} é",
-    ]
+    in_each_table = [NASTY, f"{NASTY} é"]
+    found = [words(cell).removesuffix(" †") for cell in re.findall("<tr>\n<td.*?>(.*?)</td>", rendered)]
+    assert found == in_each_table * 2
     assert NASTY in csv_text(nasty)
     assert latex_text(nasty).startswith("% needs lualatex or xelatex")
 
