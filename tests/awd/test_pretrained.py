@@ -445,7 +445,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "words: none": ({"words": []}, r"vocabulary\.json: no word"),
     "words: one twice": ({"words": [*WORDS[:-1], WORDS[0]]}, r"vocabulary\.json: .* is there 2 times"),
     "words: a mapping": ({"words": {"the": 0}}, r"vocabulary\.json: \(top level\)"),
-    "words: numbers": ({"words": [*WORDS[:-1], 5]}, r"vocabulary\.json: 6: 5"),
+    "words: numbers": ({"words": [*WORDS[:-1], 5]}, r"vocabulary\.json: entry 7: 5 is not text"),
     "words: half a character": ({"raw": {"vocabulary.json": b'["\\ud800"]'}}, r"vocabulary\.json"),
     "words: no JSON": ({"raw": {"vocabulary.json": b"the cat"}}, r"vocabulary\.json: not JSON"),
     "weights: one missing": (

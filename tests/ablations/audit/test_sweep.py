@@ -33,8 +33,9 @@ def test_the_audit_of_a_suite_prints_one_table(cli: CommandLine) -> None:
     assert not any("✗" in line for line in lines)
 
 
-def test_the_audit_of_one_variant_tells_all(cli: CommandLine, arguments: list[object]) -> None:
-    done = cli("audit", *arguments, "--variants", "full", "--set", "regularization.weight_dropout=0.25")
+def test_the_audit_of_one_variant_tells_all(cli: CommandLine, profile: Path, corpus: Path) -> None:
+    one = ["--variants", "full", "--profile", profile, "--dataset", corpus]
+    done = cli("audit", *one, "--set", "regularization.weight_dropout=0.25")
     assert done.returncode == 0, done.stderr
     for words in ("layer 2's recurrent weights without gradient", "0.25±", "the same bits", "1 configuration audited"):
         assert words in done.stdout
