@@ -227,7 +227,7 @@ def test_a_results_folder_that_cannot_be_written(cli: CommandLine, tmp_path: Pat
     # a file where a folder should be: refused for every user, root included
     (tmp_path / "occupied").write_text("", encoding="utf-8")
     arguments = ["--all", "--profile", profile, "--dataset", corpus, "--results", tmp_path / "occupied" / "results"]
-    refuse(cli, tmp_path, arguments, "occupied", "cannot be written")
+    refuse(cli, tmp_path, arguments, "occupied", "Not a directory")
 
 
 def test_copied_shards_change_nothing(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:

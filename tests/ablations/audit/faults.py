@@ -29,7 +29,8 @@ LOCKED = ("input", "hidden", "output")
 
 class DoesNotScaleWhatItKeeps(WeightDropLSTM):
     def forward(self, inputs, state, weight_mask=None):
-        return super().forward(inputs, state, None if weight_mask is None else (weight_mask != 0).float())
+        unscaled = None if weight_mask is None else weight_mask.ne(0).to(weight_mask.dtype)
+        return super().forward(inputs, state, unscaled)
 
 
 def layer(layer_class: type[WeightDropLSTM]) -> Patch:
