@@ -77,7 +77,10 @@ def main(
         for outcome in pool.map(lambda fault: plant(fault, tree), faults):
             outcomes.append(outcome)
             say(f"[{len(outcomes)}/{len(faults)}] {outcome.fault.file}:{outcome.fault.line}: {outcome.caught_by}")
-    page = "\n".join(table(outcomes)) + "\n"
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=tree, capture_output=True, text=True, check=True
+    )
+    page = "\n".join(table(outcomes, commit.stdout.strip())) + "\n"
     write_text(out, page)
     print(page)
     if any(outcome.caught_by is None for outcome in outcomes):
@@ -137,10 +140,10 @@ def _failing(copy: Path, tests: str) -> str | None:
     return found[1] if found else f"{tests} (exit code {process.returncode})"
 
 
-def table(outcomes: list[Outcome]) -> Iterator[str]:
+def table(outcomes: list[Outcome], commit: str) -> Iterator[str]:
     """The outcomes as lines of markdown."""
     caught = sum(outcome.caught_by is not None for outcome in outcomes)
-    yield f"{caught} of {len(outcomes)} planted faults are caught by a quick test."
+    yield f"{caught} of {len(outcomes)} planted faults are caught by a quick test (commit {commit})."
     yield ""
     yield "| file | what stands there | what is planted | caught by |"
     yield "|---|---|---|---|"
