@@ -182,9 +182,10 @@ def test_texts(folder: Path, contents: dict[str, bytes]) -> None:
 def test_names_and_labels_to_the_end(folder: Path) -> None:
     """Trained, audited, reported and compared: tables, figures and the page."""
     outcomes: Counter[int] = Counter()
+    names = st.lists(_good_names, min_size=2, max_size=2, unique=True)
 
     @bounded(40)
-    @given(names=st.lists(_names, min_size=2, max_size=2, unique=True), labels=st.lists(_names, min_size=2, max_size=2))
+    @given(names=names, labels=st.lists(_good_names | _names, min_size=2, max_size=2))
     def check(names: list[str], labels: list[str]) -> None:
         path = write(folder / "to-the-end.yaml", suite_of(names, labels))
         with tempfile.TemporaryDirectory(dir=folder) as results:
@@ -195,5 +196,5 @@ def test_names_and_labels_to_the_end(folder: Path) -> None:
         outcomes[code] += 1
 
     check()
-    assert outcomes[DONE] >= 5
-    assert outcomes[REFUSED] >= 5
+    assert outcomes[DONE] >= 15
+    assert not outcomes[NOT_ALL_DONE]
