@@ -34,8 +34,9 @@ def cli(tmp_path: Path) -> CommandLine:
     """Run the command line in an empty folder, with ``AWD_...`` variables as keywords."""
 
     def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+        variables = environment(**{"COLUMNS": "200", **extra})  # whatever the terminal that the tests run in
         return subprocess.run(
-            command(*arguments), cwd=tmp_path, env=environment(**extra), capture_output=True, text=True, timeout=300
+            command(*arguments), cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300
         )
 
     return run
