@@ -175,6 +175,9 @@ def spread_ticks(figure: Figure) -> None:
             if len(kept) < len(labels):
                 axis.set_major_locator(FixedLocator([place for place, _, _ in kept]))
     figure.set_layout_engine("none")
+    for axes in figure.axes:
+        # the solver of the layout adds in an order that is another from call to call; a PDF shows the last digits
+        axes.set_position([round(bound, 6) for bound in axes.get_position(original=True).bounds])
 
 
 def shown_labels(axis: Axis) -> list[tuple[float, float, float]]:
