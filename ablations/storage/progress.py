@@ -72,9 +72,10 @@ class ProgressFolder:
                 temporary.unlink(missing_ok=True)
 
     def remove(self, run_id: str) -> None:
-        """The run is no longer running."""
-        with suppress(OSError):  # on Windows a file that is being read stays
-            self._path(run_id).unlink(missing_ok=True)
+        """The run is no longer running; what a process left that was killed while it wrote goes, too."""
+        for path in (self._path(run_id), *self.folder.glob(f".{run_id}.json.*.tmp")):
+            with suppress(OSError):  # on Windows a file that is being read stays
+                path.unlink(missing_ok=True)
 
     def read(self, run_id: str) -> Progress | None:
         """How far a run is; ``None`` if it is not running."""

@@ -22,6 +22,16 @@ def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
     assert not list(folder.folder.iterdir())
 
 
+def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path: Path) -> None:
+    folder = ProgressFolder(tmp_path)
+    folder.update(HALF)
+    (folder.folder / ".a.json.12345.tmp").touch()
+    other = folder.folder / ".b.json.12345.tmp"  # another run's may be being written
+    other.touch()
+    folder.remove("a")
+    assert list(folder.folder.iterdir()) == [other]
+
+
 def test_time_left_follows_from_the_mean_epoch() -> None:
     assert HALF.seconds_left == 20.0
     assert Progress("a", 1, "here", epochs=6).seconds_left is None
