@@ -38,14 +38,12 @@ def run_and_report(
         complain(f"{stopped}: what had finished is kept, what was running is saved, and the same command goes on")
         raise typer.Exit(BY_SIGNAL[stopped])
     if reports is not None:
-        from ablations.report.render import report_folder
-
         store = read_results(results)
         data = collect_report(selection, store, reference, other_seeds=True)
         if (data.runs["status"] == Status.DONE).any():  # another seed's, maybe
-            render(data, store, reports)
+            folder = render(data, store, reports)
             show(data, results)
-            tell(f"page: {report_folder(data, reports) / 'index.html'}")
+            tell(f"page: {folder / 'index.html'}")
     if statuses <= {Status.DONE}:
         return
     if stopped or statuses <= {Status.DONE, Status.PAUSED}:
@@ -90,8 +88,8 @@ def collect_report(
     return collect(selection, store, read_results(reference), other_seeds=other_seeds, interval=interval)
 
 
-def render(data: Comparison, store: Store, reports: Path) -> None:
-    """Write a report's tables, figures and page into its folder, and say where that is.
+def render(data: Comparison, store: Store, reports: Path) -> Path:
+    """Write a report's tables, figures and page into its folder, and say where that is; returns the folder.
 
     Args:
         store: the results, where other profiles' runs make a ladder with these.
@@ -102,6 +100,7 @@ def render(data: Comparison, store: Store, reports: Path) -> None:
     folder = report_folder(data, reports)
     render_report(data, folder, store.root, ladder_around(data, store))
     tell(f"report: {folder}")
+    return folder
 
 
 def draw_ladder(
