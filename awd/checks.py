@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from awd.messages import beyond_vocabulary
+
 Size = int | str  # a number, or the name of a size that may be anything but 0
 
 
@@ -69,12 +71,9 @@ def require_ids(what: str, ids: Tensor, vocabulary_size: int) -> None:
     Raises:
         ValueError: names the lowest and the highest id given, and how many words there are.
     """
-    lowest, highest = (bound.item() for bound in ids.aminmax())
+    lowest, highest = (int(bound.item()) for bound in ids.aminmax())
     if lowest < 0 or highest >= vocabulary_size:
-        raise ValueError(
-            f"{what}: given ids from {lowest} to {highest}, expected 0 to {vocabulary_size - 1}: the vocabulary has "
-            f"{vocabulary_size} words"
-        )
+        raise ValueError(beyond_vocabulary(what, lowest, highest, vocabulary_size))
 
 
 def _fits(shape: Sequence[int], sizes: Sequence[Size]) -> bool:

@@ -105,6 +105,11 @@ def _fields_at(schema: Any, path: list[str | int]) -> list[str]:
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
 
 
+def beyond_vocabulary(what: str, lowest: int, highest: int, words: int) -> str:
+    """Says that ids are no words of a vocabulary."""
+    return f"{what}: given ids from {lowest} to {highest}, expected 0 to {words - 1}: the vocabulary has {words} words"
+
+
 def number_text(value: float, digits: int = 2, sign: str = "-") -> str:
     """``61.23``; from a million on ``2.0e43``. ``sign`` is that of Python's format: ``+`` writes it always."""
     if abs(value) < 1e6:

@@ -37,18 +37,17 @@ def evaluate(
     """
     from awd.corpus import load_corpus
     from awd.corpus.text import encode
-    from awd.corpus.usage import unknown_warning
+    from awd.corpus.usage import all_warnings
     from awd.pretrained import load_pretrained
 
     saved = load_pretrained(weights_of(run, results), device=device)
     text = load_corpus(dataset, data_dir=data_dir, on_message=tell)
     corpus = encode(text, words=saved.words)
-    shares = {split: corpus.unknown[split] for split in _SPLITS}
-    doubt = unknown_warning(shares)
-    for warning in (*text.warnings, *([f"{text.name}: {doubt}"] if doubt else [])):
+    shares = {split: share for split, share in corpus.unknown.items() if split in _SPLITS}
+    for warning in all_warnings(text, shares):
         tell(f"warning: {warning}")
     title = f"{run} on {text.name}, in its vocabulary of {len(saved.words):,} words"
-    stdout.print(_table(saved, corpus, title))
+    stdout.print(_table(saved, corpus, shares, title))
 
 
 def weights_of(run: str, results: Path) -> Path:
@@ -70,7 +69,7 @@ def weights_of(run: str, results: Path) -> Path:
     raise InputError(f"{run!r}: neither a run with weights nor a folder of weights; {there}")
 
 
-def _table(saved: Pretrained, corpus: Encoded, title: str) -> Sheet:
+def _table(saved: Pretrained, corpus: Encoded, unknown: dict[str, float], title: str) -> Sheet:
     import torch
 
     from ablations.terminal import Sheet
@@ -86,5 +85,5 @@ def _table(saved: Pretrained, corpus: Encoded, title: str) -> Sheet:
         columns = max(1, min(getattr(saved.config.training, batch_key(split)), len(ids) // 2))
         loss = evaluation.evaluate(saved.model, batchify(ids, columns, split))
         perplexity = number_text(evaluation.perplexity(loss))
-        sheet.add(split, perplexity, f"{len(ids):,}", f"{corpus.unknown[split]:.1%}")
+        sheet.add(split, perplexity, f"{len(ids):,}", f"{unknown[split]:.1%}")
     return sheet

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from awd.config import CorpusConfig
 from awd.errors import CorpusError
+from awd.messages import beyond_vocabulary
 
 EOS, UNK = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
@@ -51,10 +52,7 @@ class Encoded:
         for split in SPLITS:
             ids = getattr(self, split)
             if ids and not 0 <= min(ids) <= max(ids) < len(self.words):
-                raise ValueError(
-                    f"{split}: given ids from {min(ids)} to {max(ids)}, expected 0 to {len(self.words) - 1}: the "
-                    f"vocabulary has {len(self.words)} words"
-                )
+                raise ValueError(beyond_vocabulary(split, min(ids), max(ids), len(self.words)))
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -138,10 +136,10 @@ def read_file(path: Path) -> bytes:
         raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-_WHOLE = CorpusConfig()
+WHOLE = CorpusConfig()
 
 
-def encode(text: Text, cut: CorpusConfig = _WHOLE, *, words: Sequence[str] | None = None) -> Encoded:
+def encode(text: Text, cut: CorpusConfig = WHOLE, *, words: Sequence[str] | None = None) -> Encoded:
     """Give every word an id.
 
     Without ``words`` the vocabulary is made from the training split alone, and ``<eos>``. A closed vocabulary (all

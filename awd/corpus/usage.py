@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from awd.config import CorpusConfig, TrainingConfig
 from awd.corpus.batching import require_fit
 from awd.corpus.datasets import DataSet
-from awd.corpus.text import UNK, Text, encode
+from awd.corpus.text import UNK, WHOLE, Text, encode
 from awd.errors import CorpusError
 
 FEWEST_WORDS = 10
 LARGEST_UNKNOWN = 1 / 3  # of a split's tokens, beyond which a perplexity says little about the text
-_WHOLE = CorpusConfig()
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ class Usage:
     vocabulary: int
     tokens: Mapping[str, int]
     unknown: Mapping[str, float]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
-def examine(text: Text, cut: CorpusConfig = _WHOLE, training: TrainingConfig | None = None) -> Usage:
+def examine(text: Text, cut: CorpusConfig = WHOLE, training: TrainingConfig | None = None) -> Usage:
     """What a text comes to.
 
     Args:
@@ -48,9 +47,9 @@ def examine(text: Text, cut: CorpusConfig = _WHOLE, training: TrainingConfig | N
             :func:`awd.corpus.batching.require_fit` refuses it, or it has too few words.
     """
     encoded = encode(text, cut)
-    doubt = unknown_warning(encoded.unknown)
-    warnings = (*text.warnings, *([f"{text.name}: {doubt}"] if doubt else []))
-    return _usable(Usage(text.name, len(encoded.words), encoded.tokens, encoded.unknown, warnings), cut, training)
+    unknown = encoded.unknown
+    usage = Usage(text.name, len(encoded.words), encoded.tokens, unknown, all_warnings(text, unknown))
+    return _usable(usage, cut, training)
 
 
 def examine_published(dataset: DataSet, cut: CorpusConfig, training: TrainingConfig) -> Usage | None:
@@ -74,6 +73,12 @@ def _usable(usage: Usage, cut: CorpusConfig, training: TrainingConfig | None) ->
             f"(words are divided by blanks; those rarer than corpus.minimum_count, {cut.minimum_count}, become {UNK})"
         )
     return usage
+
+
+def all_warnings(text: Text, unknown: Mapping[str, float]) -> tuple[str, ...]:
+    """Those of the text itself, and that too much of it is ``<unk>``."""
+    doubt = unknown_warning(unknown)
+    return (*text.warnings, *([f"{text.name}: {doubt}"] if doubt else []))
 
 
 def describe_unknown(unknown: Mapping[str, float]) -> str:
