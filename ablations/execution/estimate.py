@@ -135,9 +135,8 @@ def _times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]
 
     step = _seconds(lambda: trainer.step(window), device)
     whole = evaluation(trainer.valid_data, rows["valid"])
-    share = min(
-        1.0, (config.corpus.valid_tokens or math.inf) / size.usage.tokens["valid"]
-    )  # on which an epoch is validated
+    beginning = config.corpus.valid_tokens or math.inf  # on which an epoch is validated
+    share = min(1.0, beginning / size.usage.tokens["valid"])
     end = evaluation(trainer.test_data, rows["test"]) + (whole if share < 1 else 0.0)
     return step, steps * step + share * whole, end
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, Formatter
+from matplotlib.transforms import Bbox
 
 from ablations.analysis.comparison import Comparison
 from ablations.report.formats import number
@@ -177,7 +178,7 @@ def spread_ticks(figure: Figure) -> None:
     figure.set_layout_engine("none")
     for axes in figure.axes:
         # the solver of the layout adds in an order that is another from call to call; a PDF shows the last digits
-        axes.set_position([round(bound, 6) for bound in axes.get_position(original=True).bounds])
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
 
 
 def shown_labels(axis: Axis) -> list[tuple[float, float, float]]:
