@@ -105,6 +105,7 @@ def test_a_run_whose_worker_always_dies_fails_alone(
         over.set()
         killer.join()
     assert code == 1, errors
+    assert "restart 1 of 1" in errors
     rows = Store(results).runs().set_index("variant")
     assert rows.loc["full", "status"] == "done", "it only stood beside"
     assert rows.loc[VICTIM, "status"] == "failed"
@@ -165,6 +166,11 @@ def test_a_full_disk_loses_nothing(folder: Path, small_disk: Path, undisturbed: 
 def test_forced_runs_start_from_their_beginning(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
     options = ["--results", results, "--variants", "full", "--force", "--backend", "sequential"]
     assert Sweep(folder, *options, "--time-limit", "0.1s").end()[0] == 3
+    stopped = Sweep(folder, *options, "--checkpoint-every", 1)
+    wait_for(lambda: running(results, epochs=2))
+    stopped.process.terminate()
+    assert stopped.end()[0] == 143
+    assert list(results.glob("checkpoints/*/*")), "or there is nothing to go on from"
     for _ in range(2):
         code, errors = Sweep(folder, *options).end()
         assert code == 0, errors

@@ -22,7 +22,7 @@ import torch
 
 from ablations.execution.job import Context, Job, RunOptions, Summary
 from ablations.execution.watch import Watch
-from ablations.execution.worker import checkpoint_folder, execute
+from ablations.execution.worker import checkpoint_folder, execute, prepare_process
 from ablations.experiment.selection import select
 from ablations.storage.leases import Leases
 from ablations.storage.provenance import collect_provenance
@@ -94,6 +94,12 @@ def paused(job: Job, tmp_path: Path) -> Job:
     assert pause(made).status == "paused"
     assert not list(made.context.results.rglob("*.tmp"))
     return made
+
+
+def test_a_worker_computes_on_one_thread() -> None:
+    torch.set_num_threads(2)
+    assert prepare_process("cpu", (), 0) == "cpu"
+    assert torch.get_num_threads() == 1
 
 
 def row(job: Job) -> dict[str, object]:
