@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from awd.cache import Cache, evaluate_with_caches, tune_cache
     from awd.checkpoint import Checkpoints, Interval
     from awd.config import (
         Config,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from awd.corpus.text import encode
     from awd.engine import FastEngine, TorchEngine, make_engine
     from awd.evaluation import evaluate, perplexity
+    from awd.generation import generate
     from awd.model import AWDLSTM, detach
     from awd.optim import NonMonotonicTrigger, Stepper
     from awd.pretrained import Pretrained, load_pretrained, save_pretrained
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 # found on first use, so that reading a configuration does not import torch
 _HOME = {
+    "Cache": "cache",
+    "evaluate_with_caches": "cache",
+    "tune_cache": "cache",
     "Checkpoints": "checkpoint",
     "Interval": "checkpoint",
     "Pretrained": "pretrained",
@@ -51,6 +56,7 @@ _HOME = {
     "make_engine": "engine",
     "evaluate": "evaluation",
     "perplexity": "evaluation",
+    "generate": "generation",
     "AWDLSTM": "model",
     "detach": "model",
     "NonMonotonicTrigger": "optim",
@@ -62,6 +68,7 @@ _HOME = {
 
 __all__ = [
     "AWDLSTM",
+    "Cache",
     "Checkpoints",
     "Config",
     "CorpusConfig",
@@ -83,11 +90,14 @@ __all__ = [
     "detach",
     "encode",
     "evaluate",
+    "evaluate_with_caches",
+    "generate",
     "load_corpus",
     "load_pretrained",
     "make_engine",
     "perplexity",
     "save_pretrained",
+    "tune_cache",
 ]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from awd.checks import require_ids, require_tensor
-from awd.model import AWDLSTM, detach
+from awd.model import AWDLSTM
 
 # what bounds memory: the layers read many tokens at once, as each call packs their weights anew; the softmax fewer
 _TOKENS_AT_ONCE = 4096
@@ -36,33 +38,46 @@ def evaluate(model: AWDLSTM, batches: Tensor) -> float:
     Raises:
         ValueError: no such ids: of another shape, type or device, fewer than two rows, or beyond the vocabulary.
     """
+    require_batches(model, batches)
+    total = torch.zeros((), dtype=torch.float64, device=batches.device)
+    rows_at_once = max(1, _LOGITS_AT_ONCE // model.vocabulary_size)
+    with evaluating(model):
+        for hidden, targets in read(model, batches):
+            # (time, columns, width) -> (time * columns, width)
+            parts = zip(hidden.flatten(0, 1).split(rows_at_once), targets.flatten().split(rows_at_once), strict=True)
+            for some, wanted in parts:
+                total += F.cross_entropy(model.decoder(some), wanted, reduction="sum").double()
+    return total.item() / batches[1:].numel()
+
+
+def require_batches(model: AWDLSTM, batches: Tensor) -> None:
+    """Refuse what is no text for a model, as :func:`evaluate` says."""
     require_tensor("batches", batches, ("rows", "columns"), model.decoder.bias, torch.int64)
     if len(batches) < 2:
         raise ValueError(f"batches: given {len(batches)} row, expected 2 or more: the first is not predicted")
     require_ids("batches", batches, model.vocabulary_size)
+
+
+@contextmanager
+def evaluating(model: AWDLSTM) -> Iterator[None]:
+    """In the block nothing is dropped and no gradient kept; the model then is in the mode that it was in."""
     was_training = model.training
     model.eval()
     try:
-        return _mean_loss(model, batches)
+        with torch.inference_mode():
+            yield
     finally:
         model.train(was_training)
 
 
-@torch.inference_mode()
-def _mean_loss(model: AWDLSTM, batches: Tensor) -> float:
+def read(model: AWDLSTM, batches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """A text's hidden states, ``(time, columns, width)``, and the tokens that followed, ``(time, columns)``, part by
+    part, the state carried through; for a model in :func:`evaluating`."""
     rows, columns = batches.shape
     chunk = max(1, _TOKENS_AT_ONCE // columns)
-    rows_at_once = max(1, _LOGITS_AT_ONCE // model.vocabulary_size)
     state = model.initial_state(columns)
-    total = torch.zeros((), dtype=torch.float64, device=batches.device)
     for start in range(0, rows - 1, chunk):
         inputs = batches[start : min(start + chunk, rows - 1)]
-        targets = batches[start + 1 : start + 1 + len(inputs)]
         output = model(inputs, state)
-        state = detach(output.state)
-        # (time, batch, width) -> (time * batch, width)
-        for read, wanted in zip(
-            output.dropped.flatten(0, 1).split(rows_at_once), targets.flatten().split(rows_at_once), strict=True
-        ):
-            total += F.cross_entropy(model.decoder(read), wanted, reduction="sum").double()
-    return total.item() / ((rows - 1) * columns)
+        state = output.state
+        yield output.dropped, batches[start + 1 : start + 1 + len(inputs)]

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ablations.cli.console import complain, open_streams, say_json, stderr, stdout, tell
-from ablations.cli.evaluate import evaluate
+from ablations.cli.evaluate import evaluate, generate
 from ablations.cli.options import (
     REFERENCE,
     DataDirOption,
@@ -218,6 +218,7 @@ def ladder(
 
 command(app)(tune)
 command(app)(evaluate)
+command(app)(generate)
 
 
 @command(app, "list")

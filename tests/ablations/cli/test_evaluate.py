@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ablations.storage.store import Store
-from awd import encode, evaluate, load_corpus, load_pretrained, perplexity
+from awd import Cache, encode, evaluate, evaluate_with_caches, load_corpus, load_pretrained, perplexity, tune_cache
 from awd.corpus.batching import batchify
 from tests.ablations.conftest import CommandLine, write_corpus, write_profile
 
@@ -65,3 +65,41 @@ def test_a_saved_model_is_scored_on_any_text(cli: CommandLine, trained: Path, tm
         f"'no-such-run': neither a run with weights nor a folder of weights; in r/weights there are {trained.name}"
         in (missing.stderr)
     )
+
+
+def test_a_cache_is_mixed_in_and_tuned_on_valid(cli: CommandLine, trained: Path, tmp_path: Path) -> None:
+    corpus = ["--dataset", "./own-text"]
+    plain = cli("evaluate", trained, *corpus)
+    mixed = cli("evaluate", trained, *corpus, "--cache", "--window", 50, "--theta", 0.2, "--lambda", 0.3)
+    found = re.findall(r"^ *(?:valid|test) +(\S+) +(\S+) +130", mixed.stdout, re.MULTILINE)
+    saved = load_pretrained(trained)
+    text = encode(load_corpus(str(tmp_path / "own-text")), words=saved.words)
+    columns = saved.config.training
+    splits = [batchify(torch.tensor(text.valid), columns.valid_batch_size, "valid")]
+    splits += [batchify(torch.tensor(text.test), columns.test_batch_size, "test")]
+    losses = [evaluate_with_caches(saved.model, ids, [Cache(50, 0.2, 0.3)])[0] for ids in splits]
+    alone = [rows(plain.stdout)[split][0] for split in ("valid", "test")]
+    assert found == [(old, f"{perplexity(loss):.2f}") for old, loss in zip(alone, losses, strict=True)]
+
+    tuned = cli("evaluate", trained, *corpus, "--tune-cache")
+    best = tune_cache(saved.model, splits[0])
+    assert f"window {best.window}, theta {best.theta}, lambda {best.lambda_}" in tuned.stderr
+    refused = cli("evaluate", trained, *corpus, "--cache", "--theta", "inf")
+    assert (refused.returncode, refused.stderr) == (2, "error: --cache: theta: given inf, expected 0 or more\n")
+
+
+def test_text_is_written_with_a_saved_model(cli: CommandLine, trained: Path) -> None:
+    asked = ["generate", trained, "--words", 30, "--seed", 4]
+    first, again = cli(*asked, "--prompt", "the cat"), cli(*asked, "--prompt", "the cat")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == again.stdout
+    assert first.stdout.startswith("the cat")
+    words = load_pretrained(trained).words
+    lines = first.stdout.splitlines()
+    assert len(" <eos> ".join(lines).split()) == 32
+    assert set(first.stdout.split()) <= {*words} - {"<eos>", "<unk>"}
+    strange = cli(*asked, "--prompt", "colourless")
+    assert (strange.returncode, strange.stdout) == (2, "")
+    assert "--prompt: 'colourless' is not in the vocabulary" in strange.stderr
+    tame = cli(*asked, "--temperature", "inf")
+    assert (tame.returncode, tame.stderr) == (2, "error: generate: temperature: given inf, expected 0 or more\n")
