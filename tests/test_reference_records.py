@@ -84,7 +84,7 @@ def test_the_published_ladder_is_made_from_the_published_runs(tmp_path: Path) ->
 def test_the_small_profile_has_the_best_settings_of_its_study(dataset: str) -> None:
     study = RESULTS / "tuning" / f"small-{dataset}"
     settings = yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))
-    (spec,) = select("table5", "small", [dataset]).only_baseline().plan([Corpus(dataset, dataset, "")], [1])
+    (spec,) = select("table5", "small", [dataset]).only("full").plan([Corpus(dataset, dataset, "")], [1])
     assert override(spec.config, settings, "best.yaml") == spec.config
     trials = pd.read_csv(study / "trials.csv")
     best = trials[trials["state"].eq("complete")].sort_values(["valid_ppl", "trial"]).iloc[0]

@@ -40,7 +40,7 @@ from ablations.cli.run import (
     run_and_report,
     show,
 )
-from ablations.cli.tune import tune
+from ablations.cli.tune import retune, tune
 from ablations.terminal import say
 from awd.errors import InputError
 
@@ -217,6 +217,7 @@ def ladder(
 
 
 command(app)(tune)
+command(app)(retune)
 command(app)(evaluate)
 command(app)(generate)
 

@@ -70,9 +70,9 @@ class Selection:
         engine, precision = self.computed_by
         return replace(self, engine=engine, precision=precision)
 
-    def only_baseline(self) -> Selection:
-        """The same selection, of the full model alone."""
-        return replace(self, variants=(self.suite.baseline,))
+    def only(self, variant: str) -> Selection:
+        """The same selection, of one variant alone."""
+        return replace(self, variants=(variant,))
 
     def texts(self, on_message: Callable[[str], None]) -> list[Text]:
         """Load every corpus, downloading what is missing."""

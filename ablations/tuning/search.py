@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
@@ -147,6 +149,19 @@ def require_inside(search: Search, settings: dict[str, Value], origin: str) -> N
             raise ConfigError(f"{origin}: start: {field}: {value} is not in the space")
 
 
+def without(search: Search, fields: Collection[str], why: str) -> Search:
+    """The search with fewer fields: those that something else decides are left as they are.
+
+    Raises:
+        ConfigError: none is left; names ``why``.
+    """
+    space = {field: values for field, values in search.space.items() if field not in fields}
+    if not space:
+        raise ConfigError(f"search {search.name}: {why} decides every field of it, so that there is nothing to tune")
+    start = tuple({field: value for field, value in one.items() if field in space} for one in search.start)
+    return replace(search, space=space, start=start)
+
+
 def tidy(value: Value) -> Value:
     """Without what a step of 0.05 leaves: 0.15000000000000002."""
     return round(value, 10) if isinstance(value, float) else value
@@ -161,4 +176,13 @@ def nested(settings: dict[str, Value]) -> dict[str, Any]:
         for part in path:
             level = level.setdefault(part, {})
         level[key] = value
+    return found
+
+
+def dotted(settings: dict[str, Any]) -> dict[str, Any]:
+    """The other way round: ``{"model": {"hidden_size": 600}}`` as ``{"model.hidden_size": 600}``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = dotted(value) if isinstance(value, dict) else {"": value}
+        found |= {f"{key}.{rest}".rstrip("."): value for rest, value in inner.items()}
     return found

@@ -64,7 +64,7 @@ def tune(spec: RunSpec, search: Search, options: TuneOptions, console: Console) 
     """Try settings of a run until there are enough; what is there already counts.
 
     Args:
-        spec: the full model on one corpus, at the profile's settings; its seed is the search's.
+        spec: a variant on one corpus, at the profile's settings; its seed is the search's.
         search: what may change.
 
     Returns:

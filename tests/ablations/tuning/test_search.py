@@ -10,7 +10,7 @@ import pytest
 from ablations.experiment.plan import Corpus
 from ablations.experiment.selection import select
 from ablations.experiment.suite import named_files
-from ablations.tuning.search import Range, load_search, nested, require_inside, tidy
+from ablations.tuning.search import Range, dotted, load_search, nested, require_inside, tidy, without
 from ablations.tuning.tune import require_legal, settings_of
 from awd.errors import ConfigError
 
@@ -24,7 +24,7 @@ def write(path: Path, space: str, rest: str = "") -> Path:
 @pytest.mark.parametrize("profile", ["demo", "paper", "small"])
 def test_what_comes_with_the_package_is_legal_and_takes_no_regularizer_away(name: str, profile: str) -> None:
     search = load_search(name)
-    selection = select("table5", profile).only_baseline()
+    selection = select("table5", profile).only("full")
     (spec,) = selection.plan([Corpus("ptb", "ptb", "")], [search.training_seed])
     require_legal(spec, search)
     for field, values in search.space.items():
@@ -70,7 +70,7 @@ def test_an_unknown_search_is_named_with_those_there_are() -> None:
 )
 def test_a_space_beyond_what_a_field_may_be_is_refused(tmp_path: Path, space: str, said: str) -> None:
     search = load_search(str(write(tmp_path / "own.yaml", space)))
-    (spec,) = select("table5", "demo").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])
+    (spec,) = select("table5", "demo").only("full").plan([Corpus("ptb", "ptb", "")], [1])
     with pytest.raises(ConfigError, match=f"search own: space.*{said}"):
         require_legal(spec, search)
 
@@ -78,7 +78,7 @@ def test_a_space_beyond_what_a_field_may_be_is_refused(tmp_path: Path, space: st
 def test_whole_bounds_with_a_whole_step_give_whole_numbers(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna")
     search = load_search(str(write(tmp_path / "own.yaml", "  model.hidden_size: {low: 100, high: 400, step: 50}")))
-    (spec,) = select("table5", "demo").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])
+    (spec,) = select("table5", "demo").only("full").plan([Corpus("ptb", "ptb", "")], [1])
     require_legal(spec, search)
     study = optuna.create_study()
     for _ in range(5):
@@ -92,7 +92,7 @@ def test_whole_bounds_with_a_whole_step_give_whole_numbers(tmp_path: Path) -> No
 
 def test_settings_are_read_from_a_configuration_and_put_back_into_one() -> None:
     search = load_search("strengths")
-    (spec,) = select("table5", "paper").only_baseline().plan([Corpus("ptb", "ptb", "")], [1])
+    (spec,) = select("table5", "paper").only("full").plan([Corpus("ptb", "ptb", "")], [1])
     settings = settings_of(spec, search)
     assert settings["regularization.weight_dropout"] == 0.5
     assert settings["training.batch_size"] == 40
@@ -111,3 +111,20 @@ def test_inside_is_between_bounds_or_among_choices() -> None:
     for wrong in ({"a": 0.21}, {"a": "x"}, {"b": "y"}):
         with pytest.raises(ConfigError, match="here: start"):
             require_inside(search, wrong, "here")
+
+
+def test_what_a_row_sets_itself_is_left_out_of_its_search():
+    search = load_search("strengths")
+    less = without(
+        search, dotted({"regularization": {"weight_dropout": 0.0}, "finetuning": {"epochs": 0}}), "variant a"
+    )
+    assert search.space.keys() - less.space.keys() == {"regularization.weight_dropout"}
+    assert all("regularization.weight_dropout" not in settings for settings in less.start)
+    assert len(less.start) == len(search.start)
+    with pytest.raises(ConfigError, match="search strengths: variant b decides every field of it"):
+        without(search, search.space, "variant b")
+
+
+def test_dotted_and_nested_are_each_others_inverse():
+    settings = {"regularization.weight_dropout": 0.2, "regularization.weight_decay": 0.0, "windows.variable": False}
+    assert dotted(nested(settings)) == settings

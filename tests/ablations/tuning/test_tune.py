@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from ablations.experiment.selection import select
+from ablations.experiment.suite import load_suite
 from ablations.tuning.search import load_search
 from ablations.tuning.study import best_settings, open_study
 from awd.config import override
@@ -119,7 +120,7 @@ def test_one_trial_at_a_time_is_the_same_again_and_the_test_split_plays_no_part(
 
 def test_a_trials_value_is_its_best_epoch_on_validation(studied: Path) -> None:
     search = load_search(str(studied / "few.yaml"))
-    selection = select("table5", str(studied / "tiny.yaml"), [str(studied / "own-text")]).only_baseline().resolved()
+    selection = select("table5", str(studied / "tiny.yaml"), [str(studied / "own-text")]).only("full").resolved()
     (spec,) = selection.plan(selection.corpora(), [search.training_seed])
     settings = yaml.safe_load((studied / "study" / "best.yaml").read_text(encoding="utf-8"))
     config = override(spec.config, settings, "the best")
@@ -255,3 +256,39 @@ def test_a_time_limit_stops_it(place: Path) -> None:
     assert "no trial has finished" in done.stderr
     assert done.returncode == 3
     assert "time limit of 8 s" in done.stderr
+
+
+def test_every_row_is_tuned_and_set_beside_the_rows_that_were_not(place: Path) -> None:
+    arguments = command(
+        *("retune", "--dataset", "own-text", "--profile", "tiny.yaml", "--search", "few.yaml", "--trials", 2),
+        *("--variants", "full,no-weight-drop,no-ar-tar", "--results", "r", "--reports", "s", "--no-audit", "--jobs", 2),
+    )
+    done = subprocess.run(arguments, cwd=place, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    studies = place / "r" / "tuning" / "tiny-own-text-table5"
+    retuned = load_suite(str(studies / "retuned.yaml"))
+    assert [variant.name for variant in retuned.variants] == ["full", "no-ar-tar", "no-weight-drop"]
+    for variant in retuned.variants:
+        tried = trials(studies / variant.name)
+        assert len(tried) == 2
+        assert ("regularization.weight_dropout" in tried) == (variant.name != "no-weight-drop")
+        best = yaml.safe_load((studies / variant.name / "best.yaml").read_text(encoding="utf-8"))
+        own = select("table5", str(place / "tiny.yaml")).suite.variant(variant.name).overrides
+        assert variant.overrides == {
+            section: best.get(section, {}) | own.get(section, {}) for section in variant.overrides
+        }
+
+    (table,) = (place / "s").rglob("retuned.csv")
+    both = pd.read_csv(table)
+    assert both["variant"].tolist() == [variant.label for variant in retuned.variants]
+    for name, heading in (("table5", "nothing retuned"), (retuned.name, "each retuned")):
+        (report,) = (place / "s").rglob(f"{name}.csv")
+        expected = [f"{perplexity:.2f}" for perplexity in pd.read_csv(report)["test_mean"]]
+        assert both[f"{heading}: perplexity"].map("{:.2f}".format).tolist() == expected
+
+    # the same command goes on: nothing is left to do, and the files are the same
+    before = table.read_bytes()
+    again = subprocess.run(arguments, cwd=place, env=environment(), capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "trial " not in again.stderr
+    assert table.read_bytes() == before

@@ -1,0 +1,113 @@
+"""Equal chances: each row of a suite tuned with the same budget, and a suite of the rows at strengths of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from ablations.experiment.plan import Corpus
+from ablations.experiment.selection import Selection
+from ablations.experiment.suite import Variant
+from ablations.terminal import say
+from ablations.tuning.search import Search, dotted, nested, without
+from ablations.tuning.study import best_settings, open_study
+from ablations.tuning.tune import TuneOptions, tune
+from awd.errors import InputError
+from awd.files import write_text
+
+RETUNED = "retuned.yaml"
+
+
+def tune_row(
+    selection: Selection, corpus: Corpus, variant: str, search: Search, options: TuneOptions, console: Console
+) -> str | None:
+    """Tune one variant; what it changes itself, such as a dropout that it removes, is left out of the search.
+
+    Returns:
+        Why it stopped early, if it did.
+
+    Raises:
+        InputError: there is no such variant, it leaves nothing to tune, or as :func:`ablations.tuning.tune.tune`.
+    """
+    overrides = selection.suite.variant(variant).overrides
+    own_search = without(search, dotted(overrides).keys(), f"variant {variant}")
+    (spec,) = selection.only(variant).plan([corpus], [search.training_seed])
+    return tune(spec, own_search, options, console)
+
+
+def tune_rows(
+    selection: Selection, corpus: Corpus, search: Search, options: TuneOptions, console: Console
+) -> str | None:
+    """Tune every variant of a selection, each with as many trials, in a folder of its own under the options' folder.
+
+    Args:
+        options: its time limit is that of all rows together.
+
+    Returns:
+        Why it stopped early, if it did; the same call goes on.
+
+    Raises:
+        InputError: as :func:`tune_row`.
+    """
+    ends = None if options.time_limit is None else time.monotonic() + options.time_limit
+    for variant in _rows(selection):
+        left = None if ends is None else max(1.0, ends - time.monotonic())
+        say(console, f"tuning {variant.name}")
+        of_row = replace(options, folder=options.folder / variant.name, time_limit=left)
+        if stopped := tune_row(selection, corpus, variant.name, search, of_row, console):
+            return stopped
+    return None
+
+
+def write_retuned(selection: Selection, search: Search, folder: Path) -> Path:
+    """Write ``retuned.yaml``: the suite with each row at the best settings of its own study.
+
+    Raises:
+        InputError: no trial of a row has finished, or the file cannot be written.
+    """
+    suite = selection.suite
+    variants = [
+        {"name": row.name, "label": row.label, "overrides": _merged(_best(folder / row.name, search), row.overrides)}
+        for row in _rows(selection)
+    ]
+    content = {
+        "name": f"{suite.name}-retuned",
+        "title": f"{suite.title}, each row at strengths of its own",
+        "baseline": suite.baseline,
+        "variants": variants,
+    }
+    path = folder / RETUNED
+    try:
+        write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return path
+
+
+def _rows(selection: Selection) -> list[Variant]:
+    """The variants asked for, and the baseline, in the suite's order."""
+    suite = selection.suite
+    names = selection.variants or [variant.name for variant in suite.variants]
+    return [variant for variant in suite.variants if variant.name in (suite.baseline, *names)]
+
+
+def _best(folder: Path, search: Search) -> dict[str, Any]:
+    best = best_settings(open_study(folder, search))
+    if best is None:
+        raise InputError(f"{folder}: no trial has finished; give more --trials")
+    return nested(best[2])
+
+
+def _merged(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, the second ones over the first."""
+    inner = {
+        key: _merged(settings.get(key, {}), value) if isinstance(value, Mapping) else value
+        for key, value in more.items()
+    }
+    return {**settings, **inner}
