@@ -27,9 +27,9 @@ def perplexity(mean_loss: float) -> float:
 
 
 def evaluate(model: AWDLSTM, batches: Tensor) -> float:
-    """Mean negative log-likelihood, in nats a predicted token.
+    """Mean negative log-likelihood, in nats per predicted token.
 
-    (The published code divides by the length of the data; ours divides by what was predicted, one fewer a column.)
+    (The published code divides by the length of the data; ours divides by what was predicted, one fewer per column.)
 
     Args:
         model: left in the mode it was in, whatever happens.

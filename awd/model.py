@@ -38,7 +38,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Loss:
-    """The parts of a training loss, each a scalar: mean cross-entropy in nats a token, AR and TAR."""
+    """The parts of a training loss, each a scalar: mean cross-entropy in nats per token, AR and TAR."""
 
     cross_entropy: Tensor
     activation: Tensor

@@ -172,7 +172,7 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
         runs: ``variant, seed, engine, precision, status, valid_ppl, test_ppl``.
 
     Returns:
-        A row a variant and program: ``variant, program, n, valid_mean, valid_sd``; and in hundredths of a nat
+        One row per variant and program: ``variant, program, n, valid_mean, valid_sd``; and in hundredths of a nat
         ``difference, low, high, largest`` (missing for the reference), ``spread`` (sd between the reference's seeds)
         and the ``verdict``.
     """
@@ -207,7 +207,7 @@ def verdict(difference: float, low: float, high: float, spread: float) -> str:
 
 
 def effects(runs: pd.DataFrame) -> pd.DataFrame:
-    """What taking something away costs, as each program measures it: ``variant``, then a column a program."""
+    """What taking something away costs, as each program measures it: ``variant``, then one column per program."""
     by_program = runs.assign(dataset=runs["engine"] + " " + runs["precision"])
     frame = summarise_differences(seed_differences(by_program, VARIANTS[0]))
     values = frame[["valid_log_difference", "valid_log_low", "valid_log_high"]] * _PERCENT

@@ -46,8 +46,8 @@ class Watched:
     """One sweep, looked at while it went on.
 
     Attributes:
-        runs: a row a run as stored, in the order of their ends.
-        memory: a row a look: ``done`` runs, and the parent's resident ``bytes``.
+        runs: one row per run as stored, in the order of their ends.
+        memory: one row per look: ``done`` runs, and the parent's resident ``bytes``.
         first, last: seconds from the start until the first and the last run were stored.
     """
 

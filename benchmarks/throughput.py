@@ -53,7 +53,7 @@ class Sweep:
     Attributes:
         seconds: from its start to its end.
         training: seconds that its runs took, added up.
-        epochs: a row an epoch, as stored.
+        epochs: one row per epoch, as stored.
     """
 
     seconds: float

@@ -226,7 +226,7 @@ def _lacking(points: pd.DataFrame, suite: Suite, rung: dict[str, Any]) -> list[s
 
 
 def _told(left_out: Sequence[tuple[str, str, str]]) -> list[str]:
-    """A sentence a profile and reason."""
+    """One sentence per profile and reason."""
     of: dict[tuple[str, str], list[str]] = {}
     for name, why, title in left_out:
         of.setdefault((name, why), []).append(title)

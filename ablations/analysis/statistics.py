@@ -1,6 +1,6 @@
 """Means, paired differences and rank correlations: pure functions from frames to frames.
 
-Perplexities are compared as logarithms: the log-perplexity is the loss in nats a token, and its change (times 100,
+Perplexities are compared as logarithms: the log-perplexity is the loss in nats per token, and its change (times 100,
 about a percentage) can be compared between corpora and scales where a change in perplexity cannot.
 """
 
@@ -120,7 +120,7 @@ def mean_interval(values: np.ndarray, kind: str = T) -> tuple[float, float]:
     """The 95% interval of a mean; missing for fewer than two values.
 
     Args:
-        values: independent ones, one a seed.
+        values: independent ones, one per seed.
         kind: ``t``, or ``bootstrap``: the percentiles of the means of resampled values, the same at each call.
     """
     if len(values) < 2:

@@ -33,10 +33,10 @@ def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
         ("training text", _corpus(config, data.known(dataset))),
         ("validation", _validation(config)),
         ("parameters", f"{count(of['parameters'].iloc[0])} ({who})"),
-        ("epochs", f"{_range(runs['epochs'])} a run, of at most {most}"),
+        ("epochs", f"{_range(runs['epochs'])} per run, of at most {most}"),
         (
             "tokens trained on",
-            f"{count(of['tokens'].mean())} a run of {who}, {count(runs['tokens'].sum())} in all",
+            f"{count(of['tokens'].mean())} per run of {who}, {count(runs['tokens'].sum())} in all",
         ),
         ("of the paper's training", _share(data, data.known(dataset), baseline) if len(baseline) else ""),
         ("time", _time(runs)),
@@ -92,7 +92,7 @@ def _share(data: Comparison, known: str | None, runs: pd.DataFrame) -> str:
 
 def _time(runs: pd.DataFrame) -> str:
     median, hours = number(runs["seconds"].median() / 60, 1), number(runs["seconds"].sum() / 3600, 1)
-    return f"{median} minutes a run (median), {hours} hours in all, a run on one core or GPU"
+    return f"{median} minutes per run (median), {hours} hours in all; each run on one core or GPU"
 
 
 def _range(values: pd.Series[float]) -> str:

@@ -104,7 +104,7 @@ def ladder_markdown(ladder: Ladder) -> str:
 
 
 def ladder_csv(ladder: Ladder) -> str:
-    """A line a data set, variant and kind of number: ``rung``, ``paper``, ``line``. Differences are in nats.
+    """One line per data set, variant and kind of number: ``rung``, ``paper``, ``line``. Differences are in nats.
 
     Numbers have ten digits, differences twelve decimals at most, so that the same results give the same bytes on
     every processor.

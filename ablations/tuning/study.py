@@ -131,7 +131,7 @@ def _has_outcome(trial: optuna.trial.FrozenTrial) -> bool:
 
 
 def trials_frame(study: optuna.Study) -> pd.DataFrame:
-    """A row a trial that has begun: ``trial, state, valid_ppl, epochs, core_seconds, why``, then the fields it set.
+    """One row per trial that has begun: ``trial, state, valid_ppl, epochs, core_seconds, why``, then the fields it set.
 
     ``valid_ppl`` is the best epoch's, so far as it went.
     """

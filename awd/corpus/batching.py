@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def batchify(tokens: Tensor, batch_size: int, split: str) -> Tensor:
-    """Cut a text into ``batch_size`` equal consecutive pieces, one a column; what does not fill a row is left out.
+    """Cut a text into ``batch_size`` equal consecutive pieces, one per column; what does not fill a row is left out.
 
     Args:
         tokens: ids, ``(tokens,)``.

@@ -140,7 +140,7 @@ class _Strength(float):
 
 @dataclass
 class Seen:
-    """What went by while their ``train`` ran, a number a window: the parts of its loss, and the length."""
+    """What went by while their ``train`` ran, one number per window: the parts of its loss, and the length."""
 
     cross_entropy: list[Tensor] = field(default_factory=list)
     activation: list[Tensor] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 It knows nothing of the package: weights are arrays under the names of a state dict; masks are any object with the
 attributes ``embedding``, ``input``, ``hidden``, ``output`` and ``weight``, each an array or ``None`` (``hidden`` and
-``weight``: one a boundary and one a layer). Gates are stacked as torch stacks them: input, forget, cell, output.
+``weight``: one per boundary and one per layer). Gates are stacked as torch stacks them: input, forget, cell, output.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class WindowTrace:
 
 @dataclass(frozen=True)
 class Nudge:
-    """How the outputs answered when recurrent weights were changed: every dropped one at once, one kept one a layer.
+    """How the outputs answered when recurrent weights were changed: every dropped one at once, one kept one per layer.
 
     Attributes:
         dropped: weights without gradient that were changed.

@@ -26,10 +26,10 @@ from ablations.storage.status import Status
 
 
 def draw_curves(data: Comparison) -> Figure | None:
-    """A block a data set; seeds thin, their range shaded, their mean thick, the full model in every panel in black.
+    """One block per data set; seeds thin, their range shaded, their mean thick, the full model in every panel in black.
 
-    Ticks on the axis mark where averaging started, one a seed; a dotted line where fine-tuning started; a cross where a
-    run diverged.
+    Ticks on the axis mark where averaging started, one per seed; a dotted line where fine-tuning started; a cross where
+    a run diverged.
 
     Returns:
         ``None`` where no finished run has epochs; a data set without one has no block.

@@ -32,7 +32,7 @@ _SEEDS, _MEAN, _PAPER = 0.31, 0.08, -0.24  # heights within a row, so that nothi
 
 
 def draw_differences(data: Comparison) -> Figure | None:
-    """A panel a data set, all with one axis: mean, 95% interval and every seed of each row, on validation; the test
+    """One panel per data set, all with one axis: mean, 95% interval and every seed of each row, on validation; the test
     mean fainter.
 
     Rows are in the order of the published effects, the largest on top, or in the suite's where none are published.

@@ -1,4 +1,4 @@
-"""Small panels, one a variant, in blocks, one a data set: what the figures by epoch have in common."""
+"""Small panels, one per variant, in blocks, one per data set: what the figures by epoch have in common."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def mark_finetuning(axes: Axes, start: float) -> None:
 
 
 def mark_averaging(axes: Axes, starts: Sequence[float]) -> None:
-    """A tick on the axis where averaging starts, one a seed."""
+    """A tick on the axis where averaging starts, one per seed."""
     for start in starts:
         axes.axvline(start, ymax=0.12, color=PAPER, linewidth=0.9, label="averaging")
 

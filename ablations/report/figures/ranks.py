@@ -15,7 +15,7 @@ _FAR = 3  # places that a row must have moved to be stressed
 
 
 def draw_ranks(data: Comparison) -> Figure | None:
-    """A panel a data set: rows by change in validation log-perplexity, the most harmful loss on top.
+    """One panel per data set: rows by change in validation log-perplexity, the most harmful loss on top.
 
     Rows that moved by three places or more are stressed.
 

@@ -34,12 +34,12 @@ _BAND, _ZONE = 0.22, 0.45  # opacities
 
 
 def draw_training(data: Comparison) -> Figure | None:
-    """A block a data set, all panels with one vertical axis; by tokens trained on, the mean over seeds of the row's
+    """One block per data set, all panels with one vertical axis; by tokens trained on, the mean over seeds of the row's
     best-so-far validation log-perplexity minus the full model's of the same seed, with its 95% t interval; thick where
     that leaves out 0.
 
     In the grey half the full model is better: what the row lacks pays. After a run has ended its best stays as it is,
-    up to the end of the longest. Ticks on the axis mark where averaging of the row started, one a seed; a dotted line
+    up to the end of the longest. Ticks on the axis mark where averaging of the row started, one per seed; a dotted line
     where its fine-tuning did.
 
     Returns:

@@ -169,7 +169,7 @@ def test_what_a_table_took_is_not_said_to_be_of_a_model_that_is_not_there(tmp_pa
     data = report_data(tmp_path, seeds=1, without=[("full", 1), ("no-finetuning", 1)])
     page = markdown_page(data)
     assert "parameters: 351 k (– NT-ASGD)" in page
-    assert "24 to 36 a run, of at most 36" in page
+    assert "24 to 36 per run, of at most 36" in page
     assert "of the paper's training" not in page
 
 
