@@ -1,6 +1,6 @@
 """Softmax and cross-entropy of the fast engine: some rows of logits at a time, and their gradient at once.
 
-A plain softmax allocates at every step a dense matrix of logits in float32 (time * batch rows, one column per word), and
+A plain softmax allocates at every step a dense matrix of logits in float32 (time * batch rows, one column per word) and
 two more of its gradients. Here a block of rows is scored, normalised in float32 and replaced by its gradient, while it
 is in reach; what outlives the block is the gradient of the decoder's inputs and of its weights.
 """
