@@ -15,7 +15,7 @@ from ablations.execution.sizes import sizes
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import Selection
 from ablations.experiment.suite import load_suite, named_files
-from ablations.report.formats import plural
+from ablations.reporting.formats import plural
 from ablations.storage.status import Status
 from ablations.storage.store import Store
 from ablations.terminal import Sheet, say

@@ -95,7 +95,7 @@ def render(data: Comparison, store: Store, reports: Path) -> Path:
         store: the results, where other profiles' runs make a ladder with these.
     """
     from ablations.analysis.ladder import ladder_around
-    from ablations.report.render import render_report, report_folder
+    from ablations.reporting.render import render_report, report_folder
 
     folder = report_folder(data, reports)
     render_report(data, folder, store.root, ladder_around(data, store))
@@ -119,7 +119,7 @@ def draw_ladder(
     """
     from ablations.analysis.ladder import collect_ladder, ladder_datasets, ladder_profiles, require_rungs
     from ablations.experiment.suite import load_published, load_suite
-    from ablations.report.ladder import ladder_folder, ladder_terminal, render_ladder
+    from ablations.reporting.ladder import ladder_folder, ladder_terminal, render_ladder
 
     the_suite, rungs, datasets = load_suite(suite), ladder_profiles(profiles), ladder_datasets(dataset)
     published = load_published(the_suite, suite)
@@ -136,7 +136,7 @@ def draw_ladder(
 def show(data: Comparison, results: Path) -> None:
     """Print a report's table."""
     from ablations.analysis.comparison import require_finished
-    from ablations.report.render import terminal_table
+    from ablations.reporting.render import terminal_table
 
     require_finished(data, results)
     stdout.print(terminal_table(data))

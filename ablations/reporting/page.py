@@ -9,8 +9,8 @@ import jinja2
 import pandas as pd
 
 from ablations.analysis.comparison import Comparison
-from ablations.report.budget import budget
-from ablations.report.captions import (
+from ablations.reporting.budget import budget
+from ablations.reporting.captions import (
     beginnings,
     correlation,
     decided,
@@ -27,10 +27,10 @@ from ablations.report.captions import (
     unknown,
     without_baseline,
 )
-from ablations.report.figures.style import drawable
-from ablations.report.formats import DASH, NOT_ENDED, number
-from ablations.report.hypotheses import judged_hypotheses
-from ablations.report.tables import brief_rows, statistics_rows, table_rows, training_rows
+from ablations.reporting.figures.style import drawable
+from ablations.reporting.formats import DASH, NOT_ENDED, number
+from ablations.reporting.hypotheses import judged_hypotheses
+from ablations.reporting.tables import brief_rows, statistics_rows, table_rows, training_rows
 from ablations.storage.status import Status
 from awd.messages import one_line
 
@@ -67,13 +67,13 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
     """The page.
 
     Args:
-        drawn: figures as ``<svg>`` elements, by name (:func:`ablations.report.figures.as_svg`).
+        drawn: figures as ``<svg>`` elements, by name (:func:`ablations.reporting.figures.as_svg`).
         files: names of the report's other files, linked to.
         results: path of the results folder, from the page's, linked to.
     """
     baseline = data.baseline
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ablations.report", "."),
+        loader=jinja2.PackageLoader("ablations.reporting", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.training_curves import best_so_far_differences, mean_differences, phase_starts
-from ablations.report.figures.curves import with_steps
-from ablations.report.figures.panels import (
+from ablations.reporting.figures.curves import with_steps
+from ablations.reporting.figures.panels import (
     Block,
     figure_of_blocks,
     mark_averaging,
@@ -23,8 +23,8 @@ from ablations.report.figures.panels import (
     say_why_empty,
     variants_shown,
 )
-from ablations.report.figures.style import FAINT, INK, OURS, wrapped
-from ablations.report.formats import number
+from ablations.reporting.figures.style import FAINT, INK, OURS, wrapped
+from ablations.reporting.formats import number
 from ablations.storage.status import Status
 
 _LATER = 1 / 3  # of training, from where on the vertical axis must hold everything

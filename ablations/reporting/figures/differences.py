@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ablations.analysis.comparison import Comparison, dataset_title
-from ablations.report.figures.panels import stack
-from ablations.report.figures.style import (
+from ablations.reporting.figures.panels import stack
+from ablations.reporting.figures.style import (
     FAINT,
     GREY,
     OURS,

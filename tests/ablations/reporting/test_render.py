@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from ablations.experiment.suite import Suite, Variant
-from ablations.report import figures
-from ablations.report.render import render_report, report_folder
+from ablations.reporting import figures
+from ablations.reporting.render import render_report, report_folder
 from awd.errors import InputError
-from tests.ablations.report.synthetic import report_data, user_suite
+from tests.ablations.reporting.synthetic import report_data, user_suite
 
 TABLES = ["table5.md", "table5.csv", "table5.tex"]
 FIGURES = [
@@ -78,7 +78,7 @@ def test_nothing_half_written_is_left(demo, tmp_path, monkeypatch):
 
 
 def test_terminal_tables_do_without_matplotlib():
-    code = "import sys, ablations.report.render; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, ablations.reporting.render; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from matplotlib.figure import Figure
 
-from ablations.report.figures.style import FAINT, GREY, INK, OURS, PAPER, styled
+from ablations.reporting.figures.style import FAINT, GREY, INK, OURS, PAPER, styled
 
 # names that the page's style sheet gives other values in the dark
 _COLORS = {INK: "ink", GREY: "grey", FAINT: "faint", OURS: "ours", PAPER: "paper", "#FFFFFF": "page"}

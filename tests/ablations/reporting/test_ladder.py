@@ -18,9 +18,9 @@ from rich.console import Console
 
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.ladder import Ladder
-from ablations.report.figures import NARROW, draw_ladder, styled
-from ablations.report.figures.style import WIDTH
-from ablations.report.ladder import (
+from ablations.reporting.figures import NARROW, draw_ladder, styled
+from ablations.reporting.figures.style import WIDTH
+from ablations.reporting.ladder import (
     EXTRAPOLATION,
     LINE,
     ladder_csv,
@@ -31,10 +31,10 @@ from ablations.report.ladder import (
     render_ladder,
     share_text,
 )
-from ablations.report.render import render_report
+from ablations.reporting.render import render_report
 from awd.errors import InputError
 from tests.ablations.conftest import CommandLine
-from tests.ablations.report.ladders import SUITE, four_rungs, growing, ladder_of, record, rung
+from tests.ablations.reporting.ladders import SUITE, four_rungs, growing, ladder_of, record, rung
 
 REFERENCE = Path(__file__).resolve().parents[3] / "results" / "reference"
 
@@ -236,5 +236,5 @@ def test_what_cannot_be_is_one_line_and_code_2(cli: CommandLine) -> None:
 
 
 def test_its_table_does_without_matplotlib() -> None:
-    code = "import sys, ablations.analysis.ladder, ablations.report.ladder; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, ablations.analysis.ladder, ablations.reporting.ladder; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -15,10 +15,10 @@ import pytest
 
 from ablations.experiment.hypotheses import Hypotheses, Hypothesis, load_hypotheses
 from ablations.experiment.suite import load_published, load_suite
-from ablations.report.formats import percent
-from ablations.report.render import render_report
+from ablations.reporting.formats import percent
+from ablations.reporting.render import render_report
 from tests.ablations.conftest import ROOT
-from tests.ablations.report.synthetic import report_data, user_suite
+from tests.ablations.reporting.synthetic import report_data, user_suite
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -180,7 +180,7 @@ def test_it_renders_in_a_browser(browser: Any, rendered: list[Path], width: int,
         for name in ("backgroundColor", "color")
     )
     assert (background > ink) == (scheme == "light")
-    # the smallest type in a figure has 6.5 points (tests/ablations/report/test_figures.py): here, 10 pixels
+    # the smallest type in a figure has 6.5 points (tests/ablations/reporting/test_figures.py): here, 10 pixels
     assert min(page.evaluate(_PIXELS_A_POINT)) * 6.5 >= 10
     context.close()
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ablations.analysis.comparison import Comparison
-from ablations.report.figures.differences import in_order
-from ablations.report.figures.panels import grid, panel_rows, stack
-from ablations.report.figures.style import GREY, INK, OURS, Telling, fitted, heading, new_figure
+from ablations.reporting.figures.differences import in_order
+from ablations.reporting.figures.panels import grid, panel_rows, stack
+from ablations.reporting.figures.style import GREY, INK, OURS, Telling, fitted, heading, new_figure
 
 _ROW, _HEADING = 1.2, 0.35  # inches
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from ablations.experiment.suite import Suite, Variant
-from ablations.report.formats import bullets, latex, markdown
-from ablations.report.ladder import ladder_markdown
-from ablations.report.page import page_text
-from ablations.report.tables import csv_text, latex_text, markdown_page
+from ablations.reporting.formats import bullets, latex, markdown
+from ablations.reporting.ladder import ladder_markdown
+from ablations.reporting.page import page_text
+from ablations.reporting.tables import csv_text, latex_text, markdown_page
 from awd.messages import one_line
-from tests.ablations.report.ladders import growing, ladder_of, record, rung
-from tests.ablations.report.synthetic import report_data
+from tests.ablations.reporting.ladders import growing, ladder_of, record, rung
+from tests.ablations.reporting.synthetic import report_data
 
 GITHUB = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 # what markdown, LaTeX and HTML read as their own, among a few letters and half a surrogate

@@ -6,14 +6,14 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ablations.analysis.comparison import Comparison, Ladder
-from ablations.report.figures.curves import draw_curves
-from ablations.report.figures.differences import draw_differences
-from ablations.report.figures.ladder import draw_ladder
-from ablations.report.figures.pairs import draw_pairs
-from ablations.report.figures.ranks import draw_ranks
-from ablations.report.figures.style import FORMATS, NARROW, WIDTH, save, spread_ticks, styled
-from ablations.report.figures.svg import as_svg
-from ablations.report.figures.training import draw_training
+from ablations.reporting.figures.curves import draw_curves
+from ablations.reporting.figures.differences import draw_differences
+from ablations.reporting.figures.ladder import draw_ladder
+from ablations.reporting.figures.pairs import draw_pairs
+from ablations.reporting.figures.ranks import draw_ranks
+from ablations.reporting.figures.style import FORMATS, NARROW, WIDTH, save, spread_ticks, styled
+from ablations.reporting.figures.svg import as_svg
+from ablations.reporting.figures.training import draw_training
 
 __all__ = [
     "FORMATS",

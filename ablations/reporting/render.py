@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablations.analysis.comparison import Comparison, Ladder, require_finished
 from ablations.experiment.suite import DEFAULT_SUITE
-from ablations.report.tables import csv_text, latex_text, markdown_page, terminal_table
+from ablations.reporting.tables import csv_text, latex_text, markdown_page, terminal_table
 from awd.errors import InputError
 from awd.files import whole_file, write_text
 from awd.paths import short_name
@@ -66,7 +66,7 @@ def _write_tables(data: Comparison, folder: Path) -> list[Path]:
 
 
 def _write_figures(data: Comparison, folder: Path) -> list[Path]:
-    from ablations.report import figures  # matplotlib takes a second to import, and tables do without
+    from ablations.reporting import figures  # matplotlib takes a second to import, and tables do without
 
     drawn = figures.draw(data)
     paths = []
@@ -83,8 +83,8 @@ def _write_figures(data: Comparison, folder: Path) -> list[Path]:
 
 
 def _write_page(data: Comparison, folder: Path, files: list[str], results: Path | None, ladder: Ladder | None) -> Path:
-    from ablations.report import figures
-    from ablations.report.page import TITLES, page_text
+    from ablations.reporting import figures
+    from ablations.reporting.page import TITLES, page_text
 
     drawn = figures.draw(data, figures.NARROW, ladder)
     svgs = {name: figures.as_svg(figure, name, TITLES[name]) for name, figure in drawn.items()}

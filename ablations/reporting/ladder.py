@@ -16,9 +16,9 @@ from ablations.analysis.comparison import Ladder, dataset_title
 from ablations.analysis.statistics import BOOTSTRAP, ROUGH
 from ablations.analysis.trend import FEWEST_RUNGS
 from ablations.experiment.suite import DEFAULT_SUITE
-from ablations.report.captions import INTERVAL_TITLES
-from ablations.report.formats import DASH, bullets, csv, markdown, percent, share_text, with_interval
-from ablations.report.render import file_name
+from ablations.reporting.captions import INTERVAL_TITLES
+from ablations.reporting.formats import DASH, bullets, csv, markdown, percent, share_text, with_interval
+from ablations.reporting.render import file_name
 from awd.errors import InputError
 from awd.files import whole_file, write_text
 from awd.messages import one_line
@@ -167,7 +167,7 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    from ablations.report import figures  # matplotlib takes a second to import, and tables do without
+    from ablations.reporting import figures  # matplotlib takes a second to import, and tables do without
 
     texts = {folder / f"{NAME}.md": ladder_markdown(ladder), folder / f"{NAME}.csv": ladder_csv(ladder)}
     drawings = {folder / f"{NAME}.{suffix}": suffix for suffix in figures.FORMATS}

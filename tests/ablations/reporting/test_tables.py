@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from ablations.experiment.suite import Suite, Variant
-from ablations.report.formats import count, latex, markdown, number
-from ablations.report.tables import csv_text, latex_text, markdown_page, table_rows, terminal_table, training_rows
+from ablations.reporting.formats import count, latex, markdown, number
+from ablations.reporting.tables import csv_text, latex_text, markdown_page, table_rows, terminal_table, training_rows
 from awd.corpus import corpus_identity
-from tests.ablations.report.synthetic import report_data, stale_runs, user_suite
+from tests.ablations.reporting.synthetic import report_data, stale_runs, user_suite
 
 
 def rows_of(data, dataset="python-docs"):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ablations.analysis.comparison import Comparison
-from ablations.report.render import render_report
-from tests.ablations.report.synthetic import report_data, stale_runs
+from ablations.reporting.render import render_report
+from tests.ablations.reporting.synthetic import report_data, stale_runs
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from ablations.analysis.comparison import Comparison
-from ablations.report.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
+from ablations.reporting.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.storage.status import Status
 
 DOTTED: Any = (0, (1, 1.5))

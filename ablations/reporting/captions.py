@@ -9,7 +9,7 @@ from scipy import stats
 
 from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import BOOTSTRAP, CONFIDENCE, ROUGH, T
-from ablations.report.formats import NOT_ENDED, names, number, plural, with_interval
+from ablations.reporting.formats import NOT_ENDED, names, number, plural, with_interval
 from ablations.storage.status import UNFINISHED, Status
 from awd.config import config_from_dict
 from awd.corpus.text import SPLITS as TEXT_SPLITS

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.analysis.comparison import Comparison, dataset_title
-from ablations.report.figures.style import GREY, INK, PAPER, fitted, heading, is_narrow, new_figure
-from ablations.report.formats import number, percent
+from ablations.reporting.figures.style import GREY, INK, PAPER, fitted, heading, is_narrow, new_figure
+from ablations.reporting.formats import number, percent
 
 _ROW = 0.3  # inches
 _FAR = 3  # places that a row must have moved to be stressed

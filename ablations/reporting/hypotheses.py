@@ -10,8 +10,8 @@ import pandas as pd
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import MOST_SEEDS
 from ablations.analysis.verdicts import UNDECIDED
-from ablations.report.captions import SPLIT_TITLES
-from ablations.report.formats import percent
+from ablations.reporting.captions import SPLIT_TITLES
+from ablations.reporting.formats import percent
 
 
 def judged_hypotheses(data: Comparison, dataset: str) -> list[dict[str, Any]]:

@@ -17,10 +17,10 @@ from matplotlib.text import Text
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import seed_differences
 from ablations.analysis.training_curves import best_so_far_differences, mean_differences
-from ablations.report.figures import NARROW, as_svg, draw
-from ablations.report.figures.curves import mean_curve, range_of_seeds, with_steps
-from ablations.report.figures.style import WIDTH, shown_labels
-from tests.ablations.report.synthetic import report_data, user_suite
+from ablations.reporting.figures import NARROW, as_svg, draw
+from ablations.reporting.figures.curves import mean_curve, range_of_seeds, with_steps
+from ablations.reporting.figures.style import WIDTH, shown_labels
+from tests.ablations.reporting.synthetic import report_data, user_suite
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.training_curves import RUN, in_order
-from ablations.report.figures.panels import (
+from ablations.reporting.figures.panels import (
     Block,
     figure_of_blocks,
     mark_averaging,
@@ -21,7 +21,7 @@ from ablations.report.figures.panels import (
     say_why_empty,
     variants_shown,
 )
-from ablations.report.figures.style import INK, OURS, PAPER, Telling, wrapped
+from ablations.reporting.figures.style import INK, OURS, PAPER, Telling, wrapped
 from ablations.storage.status import Status
 
 

@@ -15,15 +15,15 @@ from ablations.analysis.ladder import ladder_around
 from ablations.experiment.plan import Corpus, make_plan
 from ablations.experiment.selection import select
 from ablations.experiment.suite import load_suite
-from ablations.report.captions import strengths
-from ablations.report.page import page_text
-from ablations.report.render import report_folder, terminal_table
-from ablations.report.tables import latex_text, markdown_page
+from ablations.reporting.captions import strengths
+from ablations.reporting.page import page_text
+from ablations.reporting.render import report_folder, terminal_table
+from ablations.reporting.tables import latex_text, markdown_page
 from ablations.storage.store import Store
 from awd.corpus import corpus_identity
 from tests.ablations.conftest import write_corpus
-from tests.ablations.report.ladders import growing, ladder_of, record, rung
-from tests.ablations.report.synthetic import report_data, write_run
+from tests.ablations.reporting.ladders import growing, ladder_of, record, rung
+from tests.ablations.reporting.synthetic import report_data, write_run
 
 FALSE = ("Penn Treebank,", "Penn Treebank:", "929,589", "of the paper's training", "its full model", "## Penn")
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import SPLITS, seeds_needed
-from ablations.report.budget import budget
-from ablations.report.captions import caption, failures, paused, short_caption, stale
-from ablations.report.formats import (
+from ablations.reporting.budget import budget
+from ablations.reporting.captions import caption, failures, paused, short_caption, stale
+from ablations.reporting.formats import (
     DASH,
     NOT_ENDED,
     bullets,
@@ -27,7 +27,7 @@ from ablations.report.formats import (
     percent,
     with_interval,
 )
-from ablations.report.hypotheses import hypothesis_lines
+from ablations.reporting.hypotheses import hypothesis_lines
 from ablations.storage.status import UNFINISHED, Status
 from ablations.terminal import Sheet, literal
 from awd.messages import one_line

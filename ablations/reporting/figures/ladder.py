@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from ablations.analysis.comparison import Ladder, dataset_title
-from ablations.report.figures.panels import grid, panel_rows, stack
-from ablations.report.figures.style import (
+from ablations.reporting.figures.panels import grid, panel_rows, stack
+from ablations.reporting.figures.style import (
     GREY,
     INK,
     OURS,
@@ -27,7 +27,7 @@ from ablations.report.figures.style import (
     new_figure,
     wrapped,
 )
-from ablations.report.formats import share_text
+from ablations.reporting.formats import share_text
 
 _ROW, _LINE = 0.88, 0.12  # inches: a row of panels, a line of a heading
 _BESIDE = 1.7  # the line's value stands this many times to the right of 100%, so that it does not hide the paper's

@@ -24,7 +24,7 @@ from matplotlib.ticker import FixedLocator, Formatter
 from matplotlib.transforms import Bbox
 
 from ablations.analysis.comparison import Comparison
-from ablations.report.formats import number
+from ablations.reporting.formats import number
 from awd.messages import one_line
 
 _APART = 2  # dots of a screen between two labels

@@ -10,7 +10,7 @@ import pandas as pd
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.statistics import KEYS
 from ablations.experiment.paper import paper_config, paper_tokens
-from ablations.report.formats import count, names, number, share_text
+from ablations.reporting.formats import count, names, number, share_text
 from ablations.storage.status import Status
 from awd.config import Config, config_from_dict
 from awd.corpus import DATASETS
