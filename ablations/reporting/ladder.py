@@ -18,10 +18,10 @@ from ablations.analysis.trend import FEWEST_RUNGS
 from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.reporting.captions import INTERVAL_TITLES
 from ablations.reporting.formats import DASH, bullets, csv, markdown, percent, share_text, with_interval
-from ablations.reporting.render import file_name
 from awd.errors import InputError
 from awd.files import whole_file, write_text
 from awd.messages import one_line
+from awd.paths import file_name
 
 NAME = "ladder"
 TITLE = "How each effect grows with scale"
@@ -171,9 +171,7 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
 
     texts = {folder / f"{NAME}.md": ladder_markdown(ladder), folder / f"{NAME}.csv": ladder_csv(ladder)}
     drawings = {folder / f"{NAME}.{suffix}": suffix for suffix in figures.FORMATS}
-    with figures.styled():
-        figure = figures.draw_ladder(ladder)
-        figures.spread_ticks(figure)
+    figure = figures.finished(figures.draw_ladder, ladder)
     try:
         for path, text in texts.items():
             write_text(path, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from ablations.analysis.comparison import Comparison, Ladder, require_finished
@@ -11,7 +10,7 @@ from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.reporting.tables import csv_text, latex_text, markdown_page, terminal_table
 from awd.errors import InputError
 from awd.files import whole_file, write_text
-from awd.paths import short_name
+from awd.paths import file_name, short_name
 
 __all__ = ["render_report", "report_folder", "terminal_table"]
 
@@ -25,16 +24,13 @@ def report_folder(data: Comparison, reports: Path) -> Path:
     return reports / short_name("-".join([data.profile.name, *map(file_name, others)]))
 
 
-def render_report(
-    data: Comparison, folder: Path, results: Path | None = None, ladder: Ladder | None = None
-) -> list[Path]:
+def render_report(data: Comparison, folder: Path, ladder: Ladder | None = None) -> list[Path]:
     """Write the tables (``<suite>.md, .csv, .tex``), the figures (``.png`` and ``.pdf``) and the page (``index.html``).
 
     A figure that the data cannot fill, such as ``ranks`` without published numbers, is left out, and one of that name
     from an earlier report is removed.
 
     Args:
-        results: folder of the results, which the page links to.
         ladder: the same rows at several scales, which the page shows.
 
     Returns:
@@ -43,17 +39,12 @@ def render_report(
     Raises:
         InputError: no run is finished, or the folder cannot be written.
     """
-    require_finished(data, results)
+    require_finished(data)
     try:
         paths = [*_write_tables(data, folder), *_write_figures(data, folder)]
-        return [*paths, _write_page(data, folder, [path.name for path in paths], results, ladder)]
+        return [*paths, _write_page(data, folder, [path.name for path in paths], ladder)]
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
-
-
-def file_name(name: str) -> str:
-    """A name as it may stand in a path: the user's own, and may hold anything."""
-    return short_name(re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table")
 
 
 def _write_tables(data: Comparison, folder: Path) -> list[Path]:
@@ -82,13 +73,13 @@ def _write_figures(data: Comparison, folder: Path) -> list[Path]:
     return paths
 
 
-def _write_page(data: Comparison, folder: Path, files: list[str], results: Path | None, ladder: Ladder | None) -> Path:
+def _write_page(data: Comparison, folder: Path, files: list[str], ladder: Ladder | None) -> Path:
     from ablations.reporting import figures
     from ablations.reporting.page import TITLES, page_text
 
     drawn = figures.draw(data, figures.NARROW, ladder)
     svgs = {name: figures.as_svg(figure, name, TITLES[name]) for name, figure in drawn.items()}
     path = folder / "index.html"
-    place = Path(os.path.relpath(results, folder)).as_posix() if results else ""
+    place = Path(os.path.relpath(data.store.root, folder)).as_posix() if data.store else ""
     write_text(path, page_text(data, svgs, files, place))
     return path

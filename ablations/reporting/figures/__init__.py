@@ -3,6 +3,9 @@ the rows; pairs of runs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from matplotlib.figure import Figure
 
 from ablations.analysis.comparison import Comparison, Ladder
@@ -27,27 +30,38 @@ __all__ = [
     "draw_pairs",
     "draw_ranks",
     "draw_training",
+    "finished",
     "save",
     "spread_ticks",
     "styled",
 ]
 
-NAMES = ("differences", "curves", "training", "ranks", "pairs")
+_DRAWN: dict[str, Callable[[Comparison], Figure | None]] = {
+    "differences": draw_differences,
+    "curves": draw_curves,
+    "training": draw_training,
+    "ranks": draw_ranks,
+    "pairs": draw_pairs,
+}
+NAMES = tuple(_DRAWN)
+
+
+_Shown = TypeVar("_Shown")
+_Drawn = TypeVar("_Drawn", Figure, Figure | None)
+
+
+def finished(draw_one: Callable[[_Shown], _Drawn], data: _Shown, width: float = WIDTH) -> _Drawn:
+    """A figure in this project's style and laid out for good, of a width in inches."""
+    with styled(width):
+        figure = draw_one(data)
+        if figure is not None:
+            spread_ticks(figure)
+    return figure
 
 
 def draw(data: Comparison, width: float = WIDTH, ladder: Ladder | None = None) -> dict[str, Figure]:
     """Every figure that the data can fill, by name, of a width in inches."""
-    with styled(width):
-        figures = {
-            "differences": draw_differences(data),
-            "curves": draw_curves(data),
-            "training": draw_training(data),
-            "ranks": draw_ranks(data),
-            "pairs": draw_pairs(data),
-        }
-        if ladder is not None:
-            figures["ladder"] = draw_ladder(ladder)
-        drawn = {name: figure for name, figure in figures.items() if figure is not None}
-        for figure in drawn.values():
-            spread_ticks(figure)
-    return drawn
+    figures = {name: finished(draw_one, data, width) for name, draw_one in _DRAWN.items()}
+    if ladder is not None:
+        figures["ladder"] = finished(draw_ladder, ladder, width)
+    return {name: figure for name, figure in figures.items() if figure is not None}

@@ -47,9 +47,9 @@ def draw_differences(data: Comparison) -> Figure | None:
     heights = [len(rows) * _ROW + 0.55 for rows in panels.values()]
     figure = new_figure(sum(heights) + 0.5)
     parts = stack(figure, heights, [heading(data, dataset, 50) for dataset in panels])
-    limits = _limits(pd.concat(panels.values()), data.differences)
+    limits = _limits(pd.concat(panels.values()), data.pairs)
     for part, (dataset, rows) in zip(parts, panels.items(), strict=True):
-        _panel(part.subplots(), rows, data.differences[data.differences["dataset"].eq(dataset)], limits)
+        _panel(part.subplots(), rows, data.pairs[data.pairs["dataset"].eq(dataset)], limits)
     figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
     key = _key(data, data.frame[data.frame["dataset"].isin(panels)])
     figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.5)

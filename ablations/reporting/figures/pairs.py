@@ -36,7 +36,7 @@ def draw_pairs(data: Comparison) -> Figure | None:
     figure = new_figure(sum(heights))
     parts = stack(figure, heights, [f"{heading(data, dataset, 44)}: each seed" for dataset in blocks])
     for part, (dataset, rows) in zip(parts, blocks.items(), strict=True):
-        of_dataset = data.differences[data.differences["dataset"].eq(dataset)]
+        of_dataset = data.pairs[data.pairs["dataset"].eq(dataset)]
         for panel, variant in zip(grid(part, list(rows["label"]), sharey=False), rows["variant"], strict=True):
             _panel(panel, of_dataset[of_dataset["variant"].eq(variant)])
         part.supxlabel(fitted(f"validation perplexity of {data.baseline}", 62), fontsize=7)
