@@ -140,7 +140,7 @@ def load(
     >>> data = ablations.load("results/reference", profile="small", datasets="ptb")
     >>> worse = data.differences.query("split == 'valid' and log_low > 0")
     >>> worse[["variant", "pairs", "log_difference"]].round(3).to_dict("records")[0]
-    {'variant': 'no-ntasgd', 'pairs': 5, 'log_difference': 0.0}
+    {'variant': 'no-ntasgd', 'pairs': 5, 'log_difference': 0.048}
     """
     selection = _selection(suite, profile, datasets, variants, seeds, settings)
     data = compare(selection, results, reference=reference, other_seeds=seeds is None, interval=interval)
@@ -198,6 +198,8 @@ def report(data: Comparison | Ladder, reports: Folder = "reports") -> Path:
     >>> ablations.report(ablations.load("results/reference", variants=["full", "no-ar-tar"]), "reports").name
     'demo'
     """
+    from ablations.reporting.index import write_index
+
     if isinstance(data, Ladder):
         from ablations.reporting.ladder import ladder_folder, render_ladder
 
@@ -209,6 +211,7 @@ def report(data: Comparison | Ladder, reports: Folder = "reports") -> Path:
 
         folder = report_folder(data, Path(reports))
         render_report(data, folder, ladder_around(data, data.store) if data.store else None)
+    write_index(Path(reports))
     return folder
 
 

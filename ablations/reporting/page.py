@@ -28,7 +28,7 @@ from ablations.reporting.captions import (
     without_baseline,
 )
 from ablations.reporting.figures.style import drawable
-from ablations.reporting.formats import DASH, NOT_ENDED, number
+from ablations.reporting.formats import DASH, NOT_ENDED, number, plural
 from ablations.reporting.hypotheses import judged_hypotheses
 from ablations.reporting.tables import brief_rows, statistics_rows, table_rows, training_rows
 from ablations.storage.status import Status
@@ -63,6 +63,18 @@ _SAYS = {
 _CONTROLS = dict.fromkeys([*range(9), *range(14, 32), 127], "�")  # no page may hold them
 
 
+def environment() -> jinja2.Environment:
+    """Where the templates of pages are; what they are given is text, never markup."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("ablations.reporting", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: value.translate(_CONTROLS) if isinstance(value, str) else value,
+    )
+
+
 def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results: str) -> str:
     """The page.
 
@@ -72,19 +84,14 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
         results: path of the results folder, from the page's, linked to.
     """
     baseline = data.baseline
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ablations.reporting", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: value.translate(_CONTROLS) if isinstance(value, str) else value,
-    )
     parts = [_part(data, dataset) for dataset in data.datasets]
     return (
-        environment.get_template("page.html.jinja").render(
+        environment()
+        .get_template("page.html.jinja")
+        .render(
             title=one_line(data.suite.title),
             profile=data.profile,
+            sentence=_sentence(data),
             notes=[one_line(note) for note in data.notes],
             parts=parts,
             figures=[
@@ -108,6 +115,16 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
         )
         + "\n"
     )
+
+
+def _sentence(data: Comparison) -> str:
+    """What the page shows, for an index of several."""
+    told = []
+    for dataset in data.datasets:
+        runs = data.runs_on(dataset)
+        done = plural(int(runs["status"].eq(Status.DONE).sum()), "run")
+        told.append(f"{done} of {plural(runs['variant'].nunique(), 'variant')} on {data.title(dataset)}")
+    return f"{', '.join(told)}."
 
 
 def _part(data: Comparison, dataset: str) -> dict[str, Any]:
