@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -74,3 +75,8 @@ def short_name(name: str) -> str:
     if len(content) <= _SHORT_NAME:
         return name
     return f"{content[:_SHORT_NAME].decode(errors='ignore')}-{sha256(content).hexdigest()[:8]}"
+
+
+def file_name(name: str) -> str:
+    """A name as it may stand in a path: the user's own, and may hold anything."""
+    return short_name(re.sub(r"[^\w.-]+", "-", name).strip(".-") or "table")

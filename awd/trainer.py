@@ -152,6 +152,7 @@ class Trainer:
         device: where to train.
         engine: what computes the training steps.
         on_epoch: called with each epoch's record as it ends.
+        network: what is trained: :class:`AWDLSTM`, or a subclass with a loss of its own.
         may_stop: called after every step and after every epoch, where the run may be saved
             (:mod:`awd.checkpoint`); what it raises ends the run.
 
@@ -167,6 +168,7 @@ class Trainer:
         *,
         device: torch.device | str = "cpu",
         engine: Engine = PLAIN,
+        network: type[AWDLSTM] = AWDLSTM,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         may_stop: Callable[[], None] | None = None,
     ) -> None:
@@ -181,7 +183,7 @@ class Trainer:
         self.test_data = self._batches(corpus.test, sizes.test_batch_size, "test")
         self.streams = Streams(seed)  # initial weights and window lengths: the same on every device
         self.mask_streams = Streams(seed, self.device)
-        self.model = AWDLSTM(
+        self.model = network(
             len(corpus.words), config.model, config.regularization, streams=self.streams, engine=engine
         )
         self.model.to(self.device)

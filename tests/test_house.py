@@ -14,11 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # from what asks to what is asked; a room may import those that stand after it in a line, and what those may
 FLOORS = [
+    "cli -> api -> execution",
+    "ablations -> figures -> reporting",
+    "ablations -> api -> reporting",
     "cli -> tuning -> execution -> audit -> experiment -> awd",
-    "cli -> report -> analysis -> storage -> experiment -> awd",
+    "cli -> reporting -> analysis -> storage -> experiment -> awd",
     "execution -> storage",
     "audit -> terminal",
-    "report -> terminal",
+    "reporting -> terminal",
 ]
 
 

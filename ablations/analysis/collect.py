@@ -64,6 +64,7 @@ def collect(
         notes=tuple(notes),
         hypotheses=selection.hypotheses,
         interval=interval,
+        store=store,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from ablations.experiment.hypotheses import Hypotheses
 from ablations.experiment.profile import Profile, load_profile
 from ablations.experiment.suite import Published, Suite
 from ablations.storage.status import Status
+from ablations.storage.store import Store
 from awd.corpus import DATASETS, corpus_identity
 from awd.errors import CorpusError, InputError
 from awd.messages import one_line
@@ -74,8 +74,8 @@ class Ladder:
 class Comparison:
     """Everything a report shows; tables, captions, figures and the page read nothing else.
 
-    What follows from the runs (``frame, differences, correlations, verdicts``) is computed when it is first asked for,
-    and once.
+    What follows from the runs (``frame, differences, pairs, correlations, verdicts``) is computed once, when it is
+    first asked for.
 
     Attributes:
         suite: the variants, in order, and the baseline.
@@ -83,6 +83,7 @@ class Comparison:
         published: numbers published for the suite, or ``None``.
         hypotheses: what was concluded from them, or ``None``.
         interval: which 95% intervals (:func:`ablations.analysis.statistics.summarise_differences`).
+        store: the results that it was read from.
         runs: one row per planned run: ``dataset, variant, label, seed, run_id`` from the plan, then the store's
             columns (see :data:`ablations.storage.store.RUN_SCHEMA`), missing values where the run is not recorded.
         epochs: the epochs of those runs with ``dataset, variant, seed`` beside the store's columns.
@@ -103,6 +104,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     hypotheses: Hypotheses | None = None
     interval: str = T
+    store: Store | None = None
 
     @property
     def datasets(self) -> list[str]:
@@ -156,14 +158,32 @@ class Comparison:
         return _frame(self)
 
     @cached_property
-    def differences(self) -> pd.DataFrame:
+    def pairs(self) -> pd.DataFrame:
         """Each run minus the baseline's of its seed (:func:`ablations.analysis.statistics.seed_differences`)."""
         return seed_differences(self.runs, self.suite.baseline)
 
     @cached_property
+    def differences(self) -> pd.DataFrame:
+        """What each row changes, from :attr:`frame`: the baseline left out, one row per data set, variant and split.
+
+        ``dataset, variant, label, split``; ``pairs`` of runs; ``difference`` in perplexity; ``log_difference`` in nats
+        with its 95% interval, ``log_low`` to ``log_high``; ``p`` and ``p_holm``; ``published_log_difference``.
+        """
+        rows = self.frame[self.frame["variant"].ne(self.suite.baseline)]
+        told = ("difference", "log_difference", "log_low", "log_high", "p", "p_holm")
+        parts = []
+        for split in SPLITS:
+            names = {f"{split}_{name}": name for name in told}
+            names[f"published_{split}_log_difference"] = "published_log_difference"
+            part = rows[[*KEYS, "label", "pairs", *names]].rename(columns=names)
+            part.insert(3, "split", split)
+            parts.append(part)
+        return pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+
+    @cached_property
     def correlations(self) -> pd.DataFrame:
         """How far the order of the rows is the paper's (:func:`ablations.analysis.statistics.rank_correlations`)."""
-        return rank_correlations(self.frame, self.differences)
+        return rank_correlations(self.frame, self.pairs)
 
     @cached_property
     def verdicts(self) -> pd.DataFrame | None:
@@ -199,11 +219,8 @@ def dataset_title(name: str) -> str:
     return _TITLES.get(name, name)
 
 
-def require_finished(data: Comparison, results: Path | None = None) -> None:
+def require_finished(data: Comparison) -> None:
     """Refuse to report on nothing.
-
-    Args:
-        results: the folder to name.
 
     Raises:
         InputError: no run of the selection is finished; the message counts what there is and says how to train some.
@@ -213,8 +230,9 @@ def require_finished(data: Comparison, results: Path | None = None) -> None:
         return
     settings = "".join(f" --set {setting}" for setting in data.settings)
     counts = status.fillna("not run").value_counts(sort=False)
+    where = f"{data.store.root}: " if data.store else ""
     raise InputError(
-        f"{f'{results}: ' if results else ''}no finished run of suite {data.suite.name}, profile {data.profile.name}"
+        f"{where}no finished run of suite {data.suite.name}, profile {data.profile.name}"
         f"{settings} on {', '.join(data.datasets)} "
         f"({', '.join(f'{amount} {name}' for name, amount in sorted(counts.items())) or 'none'}); to train them: "
         "python run_ablations.py --all, with the same --suite, --profile, --dataset, --set and --results"
@@ -226,7 +244,7 @@ def _frame(data: Comparison) -> pd.DataFrame:
     keys = data.runs[[*KEYS, "label"]].drop_duplicates(KEYS)
     place = keys["dataset"].map(data.datasets.index) * len(order) + keys["variant"].map(order)
     keys = keys.assign(place=place).sort_values("place").drop(columns="place")
-    differences = summarise_differences(data.differences, data.interval)
+    differences = summarise_differences(data.pairs, data.interval)
     frame = keys.merge(summarise(data.runs), on=KEYS).merge(differences, on=KEYS, how="left")
     frame["pairs"] = frame["pairs"].fillna(0).astype(int)
     frame = frame.merge(_published(data, keys), on=KEYS, how="left")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from ablations.cli.console import complain, open_streams, say_json, stderr, stdout, tell
 from ablations.cli.evaluate import evaluate, generate
 from ablations.cli.options import (
-    REFERENCE,
     DataDirOption,
     IntervalOption,
     JsonOption,
+    OpenOption,
     QuietOption,
     ReferenceOption,
     ReportsOption,
@@ -32,20 +32,20 @@ from ablations.cli.run import (
     DONE,
     INTERRUPTED,
     SOME_FAILED,
-    collect_report,
-    draw_ladder,
-    open_store,
-    read_results,
-    render,
     run_and_report,
+    say_where,
     show,
+    write,
 )
 from ablations.cli.tune import retune, tune
+from ablations.storage import REFERENCE
 from ablations.terminal import say
 from awd.errors import InputError
 
+if TYPE_CHECKING:
+    from ablations.analysis.comparison import Comparison
+
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -53,6 +53,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 all asked for is done, 1 some run failed, 2 wrong usage or input, 3 some run is paused, "
     "130 Ctrl-C, 143 SIGTERM (after 3, 130 and 143 the same command goes on).",
 )
+
+
+_OF_THE_PROGRAM = ("-h", "--help", "--version", "--install-completion", "--show-completion")
 
 
 def _print_version(wanted: bool) -> None:
@@ -96,6 +99,7 @@ def run(
         bool, typer.Option("--no-report", help="Store the results only, as one of several callers may.")
     ] = False,
     quiet: QuietOption = False,
+    opened: OpenOption = False,
 ) -> None:
     """Train what is missing, store it, and render the report. Finished runs are never trained twice.
 
@@ -116,10 +120,12 @@ def run(
     options = training.run_options(selection.data_dir)
     if dry_run:
         from ablations.cli.listing import print_plan
+        from ablations.storage.store import Store
 
-        print_plan(selection, open_store(chosen.results), options, stdout, stderr)
+        print_plan(selection, Store(chosen.results), options, stdout, stderr)
         return
-    run_and_report(selection.resolved(), options, chosen.results, None if no_report else reports, reference)
+    reports_or_none = None if no_report else reports
+    run_and_report(selection.resolved(), options, chosen.results, reports_or_none, reference, opened=opened)
 
 
 @command(app)
@@ -148,14 +154,14 @@ def report(
     reports: ReportsOption = Path("reports"),
     reference: ReferenceOption = REFERENCE,
     interval: IntervalOption = "t",
+    opened: OpenOption = False,
 ) -> None:
     """Regenerate tables, figures and the page from the results; trains nothing.
 
     **Example**: `report --results results/reference --reports reports/reference` renders the published ones.
     """
-    other_seeds, store = chosen.seeds is None, read_results(chosen.results)
-    data = collect_report(chosen.selection(), store, reference, other_seeds=other_seeds, interval=interval)
-    render(data, store, reports)
+    folder = write(_recorded(chosen, reference, interval), reports)
+    say_where(folder / "index.html", opened=opened)
 
 
 @command(app)
@@ -170,14 +176,22 @@ def compare(
 
     **Example**: `compare --results results/reference` shows the published runs.
     """
-    other_seeds, store = chosen.seeds is None, read_results(chosen.results)
-    data = collect_report(chosen.selection(), store, reference, other_seeds=other_seeds, interval=interval)
+    data = _recorded(chosen, reference, interval)
     if as_json:
         from ablations.cli.listing import comparison
 
-        say_json(comparison(data, chosen.results))
+        say_json(comparison(data))
     else:
-        show(data, chosen.results)
+        show(data)
+
+
+def _recorded(chosen: SelectionOptions, reference: Path, interval: str) -> Comparison:
+    from ablations import api
+
+    other_seeds = chosen.seeds is None
+    return api.compare(
+        chosen.selection(), chosen.results, reference=reference, other_seeds=other_seeds, interval=interval
+    )
 
 
 @command(app)
@@ -213,7 +227,14 @@ def ladder(
     * `ladder --results results/reference` — the published runs
     * `ladder --profiles small,my.yaml --dataset ptb` — these two, on Penn Treebank alone
     """
-    draw_ladder(profiles, suite, dataset, results, reports, interval, data_dir)
+    from ablations import api
+    from ablations.reporting.ladder import ladder_terminal
+
+    found = api.ladder(
+        results, profiles=profiles, suite=suite, datasets=dataset or (), interval=interval, data_dir=data_dir
+    )
+    stdout.print(ladder_terminal(found, stdout.width))
+    write(found, reports)
 
 
 command(app)(tune)
@@ -247,11 +268,12 @@ def status(
     Works from any machine that sees the results folder, whoever trains the runs.
     """
     from ablations.cli.status import print_status
+    from ablations.storage.store import Store
 
     if watch and as_json:
         raise InputError("--watch and --json: one of the two")
     try:
-        all_done = print_status(chosen.selection(), open_store(chosen.results), stdout, watch=watch, as_json=as_json)
+        all_done = print_status(chosen.selection(), Store(chosen.results), stdout, watch=watch, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not all_done:
@@ -289,7 +311,7 @@ def main() -> NoReturn:
     """Run the command line; every error that the user can mend ends in one message and exit code 2."""
     open_streams()
     arguments = sys.argv[1:]
-    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+    if arguments and arguments[0].startswith("-") and arguments[0] not in _OF_THE_PROGRAM:
         arguments = ["run", *arguments]  # --all alone means run --all
     try:
         require_temporary_folder()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from ablations.execution.sizes import sizes
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import Selection
 from ablations.experiment.suite import load_suite, named_files
-from ablations.report.formats import plural
+from ablations.reporting.formats import plural
 from ablations.storage.status import Status
 from ablations.storage.store import Store
 from ablations.terminal import Sheet, say
@@ -26,6 +25,7 @@ from awd.corpus.usage import Usage, describe_unknown
 
 if TYPE_CHECKING:
     from ablations.analysis.comparison import Comparison
+    from ablations.execution.estimate import Estimate
     from ablations.execution.job import RunOptions
 
 
@@ -57,19 +57,19 @@ def print_plan(selection: Selection, store: Store, options: RunOptions, console:
         console.print(sheet)
     _print_lines(dict.fromkeys(line for spec in plan for line in _in_words(taken[spec.run_id].usage)), console)
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
-    seconds = [expected.seconds for expected in estimates.values()]
-    needed = f"at most {tokens:,} tokens{_needed_hours(seconds, options.at_once)}"
-    line = f"{plural(len(plan), 'run')}, {len(left)} to train: {needed}. Dry run: nothing was written."
+    takes = f"at most {tokens:,} tokens{_needed_hours(estimates, options.at_once)}"
+    line = f"{plural(len(plan), 'run')}, {len(left)} to train: {takes}. Dry run: nothing was written."
     say(console, line)
 
 
-def _needed_hours(seconds: Sequence[float], jobs: int) -> str:
-    if not seconds:
+def _needed_hours(estimates: Mapping[str, Estimate], jobs: int) -> str:
+    from ablations.execution.estimate import needed
+
+    if not estimates:
         return ""
-    # however many at a time, the longest has its own time
-    together = "" if jobs == 1 else f", {_hours(max(sum(seconds) / jobs, *seconds))} with {jobs} at a time"
+    together = "" if jobs == 1 else f", {_hours(needed(estimates, jobs))} with {jobs} at a time"
     why = "at most: fine-tuning usually stops earlier; from timed steps on this machine"
-    return f", about {_hours(sum(seconds))} hours one after another{together} ({why})"
+    return f", about {_hours(needed(estimates, 1))} hours one after another{together} ({why})"
 
 
 def _hours(seconds: float) -> str:
@@ -130,7 +130,7 @@ def _picked(thing: object, *names: str) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
 
 
-def comparison(data: Comparison, results: Path) -> list[dict[str, Any]]:
+def comparison(data: Comparison) -> list[dict[str, Any]]:
     """Every number of a comparison: one object per data set and variant, ``null`` where there is none.
 
     Raises:
@@ -138,7 +138,7 @@ def comparison(data: Comparison, results: Path) -> list[dict[str, Any]]:
     """
     from ablations.analysis.comparison import require_finished
 
-    require_finished(data, results)
+    require_finished(data)
     rows: list[dict[str, Any]] = json.loads(data.frame.to_json(orient="records", double_precision=15))
     return rows
 

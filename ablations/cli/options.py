@@ -26,8 +26,6 @@ what = partial(typer.Option, rich_help_panel="What is compared")
 how = partial(typer.Option, rich_help_panel="How it is trained")
 where = partial(folder_option, rich_help_panel="Folders")
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-
 SuiteOption = Annotated[str, what("--suite", help="What is compared: a name (see `list`) or a .yaml file.")]
 ProfileOption = Annotated[str, what("--profile", help="At which scale: a name (see `list`) or a .yaml file.")]
 DeviceOption = Annotated[str, how("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -47,6 +45,7 @@ DataDirOption = Annotated[
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in a browser at the end.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what went wrong.", callback=hush)]
 
 
@@ -175,6 +174,9 @@ class TrainingOptions:
         Literal["best", "none"],
         how("--keep-weights", help="Whether finished runs keep their weights, for AWDLSTM.from_pretrained."),
     ] = "best"
+    tensorboard: Annotated[
+        bool, how("--tensorboard", help="Write epochs for TensorBoard, too, into RESULTS/tensorboard.")
+    ] = False
     force: Annotated[bool, how("--force", help="Train again what is done.")] = False
     retry_failed: Annotated[bool, how("--retry-failed", help="Train again what failed or diverged.")] = False
     no_audit: Annotated[bool, how("--no-audit", help="Train without measuring first what acts (see `audit`).")] = False
@@ -192,7 +194,16 @@ class TrainingOptions:
 
         if self.gpus is not None and self.device != "auto":
             raise InputError(f"--gpus {self.gpus} and --device {self.device}: one of the two")
-        as_given = ("jobs", "backend", "scheduler", "gpus_per_run", "max_restarts", "force", "retry_failed")
+        as_given = (
+            "jobs",
+            "backend",
+            "scheduler",
+            "gpus_per_run",
+            "max_restarts",
+            "force",
+            "retry_failed",
+            "tensorboard",
+        )
         return RunOptions(
             **{name: getattr(self, name) for name in as_given},
             device=resolve_device(self.device),

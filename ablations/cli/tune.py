@@ -12,7 +12,6 @@ import typer
 
 from ablations.cli.console import complain, stderr, stdout, tell
 from ablations.cli.options import (
-    REFERENCE,
     ConfigurationOptions,
     DeviceOption,
     ProfileOption,
@@ -25,7 +24,8 @@ from ablations.cli.options import (
     what,
     where,
 )
-from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED, read_results, run_and_report
+from ablations.cli.run import BY_SIGNAL, INTERRUPTED, PAUSED, SOME_FAILED, run_and_report
+from ablations.storage import REFERENCE
 from ablations.terminal import say
 from awd.errors import InputError
 from awd.paths import short_name
@@ -120,9 +120,9 @@ def retune(
 
     **Example**: `retune --profile demo --trials 10`
     """
-    from ablations.analysis.collect import collect
-    from ablations.report.render import report_folder
-    from ablations.report.retuned import render_retuned
+    from ablations import api
+    from ablations.reporting.render import report_folder
+    from ablations.reporting.retuned import render_retuned
     from ablations.tuning.rows import tune_rows, write_retuned
     from ablations.tuning.search import load_search
 
@@ -141,8 +141,9 @@ def retune(
     suites = [chosen.suite, str(write_retuned(selection, the_search, asked.folder))]
     both = [replace(chosen, suite=suite).selection(training.device).resolved() for suite in suites]
     for one in both:
-        run_and_report(one, training.run_options(selection.data_dir), chosen.results, reports, reference)
-    before, after = (collect(one, read_results(chosen.results)) for one in both)
+        options = training.run_options(selection.data_dir)
+        run_and_report(one, options, chosen.results, reports, reference, opened=False)
+    before, after = (api.compare(one, chosen.results) for one in both)
     folder = report_folder(after, reports)
     stdout.print(render_retuned(before, after, folder))
     tell(f"both side by side: {folder / 'retuned.md'}")

@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from ablations.execution.job import RunOptions
 from ablations.execution.sizes import Size
 from ablations.execution.worker import compute_on_one_thread, is_out_of_memory
 from ablations.experiment.plan import RunSpec
@@ -31,6 +32,8 @@ from awd.trainer import Trainer
 from awd.windows import Window, windows
 
 _SECONDS = 0.5  # after which what is timed is not called again
+_GLANCE = 0.05  # the same where all that is wanted is about how long it takes
+_FEW_SECONDS = 1e10  # of parameters times tokens: over before it is worth to be timed
 _EVALUATED_ROWS = 200  # at most
 _BYTES = 3 * 4  # of a parameter: weight, gradient and average, in float32
 
@@ -50,7 +53,13 @@ class Estimate:
     seconds: float
 
 
-def estimate(specs: Sequence[RunSpec], sizes: Mapping[str, Size], device: str, console: Console) -> dict[str, Estimate]:
+def estimate(
+    specs: Sequence[RunSpec],
+    sizes: Mapping[str, Size],
+    device: str,
+    console: Console,
+    budget: float = _SECONDS,
+) -> dict[str, Estimate]:
     """Time each distinct cost among the runs, on one thread, and scale it to each run.
 
     Args:
@@ -58,6 +67,7 @@ def estimate(specs: Sequence[RunSpec], sizes: Mapping[str, Size], device: str, c
         sizes: of each run, by its id.
         device: a torch device, resolved.
         console: for a bar, drawn if it is a terminal.
+        budget: seconds after which what is timed is not called again.
 
     Returns:
         The estimates by run id.
@@ -70,13 +80,35 @@ def estimate(specs: Sequence[RunSpec], sizes: Mapping[str, Size], device: str, c
     first = {costs[spec.run_id]: spec for spec in reversed(specs)}
     bar = track(first.items(), "timing steps", console=console, transient=True, disable=not console.is_terminal)
     with _as_in_a_worker():
-        timed = {cost: _fitting_times(spec, sizes[spec.run_id], device) for cost, spec in bar}
+        timed = {cost: _fitting_times(spec, sizes[spec.run_id], device, budget) for cost, spec in bar}
 
     def scaled(spec: RunSpec) -> Estimate:
         step, epoch, end = timed[costs[spec.run_id]]
         return Estimate(step, epoch, spec.config.most_epochs * epoch + end)
 
     return {spec.run_id: scaled(spec) for spec in specs}
+
+
+def needed(estimates: Mapping[str, Estimate], at_once: int) -> float:
+    """Seconds that runs take so many at a time: the longest has its own time, however many that are."""
+    seconds = [one.seconds for one in estimates.values()]
+    return max(sum(seconds) / at_once, *seconds)
+
+
+def about(specs: Sequence[RunSpec], sizes: Mapping[str, Size], options: RunOptions, console: Console) -> str:
+    """``about 12 minutes``, from a glance at each distinct cost; empty where it is seconds, or cannot be known here."""
+    taken = [sizes[spec.run_id] for spec in specs]
+    work = sum(size.parameters * size.tokens * size.most_epochs for size in taken)
+    # what is timed on a GPU would stay in its memory, beside the runs
+    if work < _FEW_SECONDS or options.gpus or options.device != "cpu" or options.backend == "dask":
+        return ""
+    try:
+        minutes = needed(estimate(specs, sizes, options.device, console, _GLANCE), options.at_once) / 60
+    except InputError:  # one that does not fit fails by itself, and the others are trained
+        return ""
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes:.0f} minutes" if minutes < 100 else f"about {minutes / 60:,.0f} hours"
 
 
 def _timed_config(config: Config) -> Config:
@@ -99,14 +131,14 @@ def _as_in_a_worker() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _fitting_times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]:
+def _fitting_times(spec: RunSpec, size: Size, device: str, budget: float) -> tuple[float, float, float]:
     on_gpu, least = device.startswith("cuda"), _BYTES * size.parameters
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
     try:
         # before anything is allocated: a system may kill who asks for too much, rather than refuse it
         if least > free:
             raise MemoryError(f"at least {least / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} are free")
-        return _times(spec, size, device)
+        return _times(spec, size, device, budget)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -117,7 +149,7 @@ def _fitting_times(spec: RunSpec, size: Size, device: str) -> tuple[float, float
         ) from None
 
 
-def _times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]:
+def _times(spec: RunSpec, size: Size, device: str, budget: float) -> tuple[float, float, float]:
     """Seconds of a step, of an epoch, and of what comes after the last epoch."""
     config = _timed_config(spec.config)
     columns = {split: getattr(config.training, batch_key(split)) for split in SPLITS}
@@ -130,10 +162,10 @@ def _times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]
     trainer = Trainer(config, corpus, spec.seed, device=device, engine=engine)
 
     def evaluation(batches: torch.Tensor, rows: int) -> float:
-        seconds = _seconds(lambda: evaluate(trainer.model, batches), device)
+        seconds = _seconds(lambda: evaluate(trainer.model, batches), device, budget)
         return seconds * (rows - 1) / (len(batches) - 1)
 
-    step = _seconds(lambda: trainer.step(window), device)
+    step = _seconds(lambda: trainer.step(window), device, budget)
     whole = evaluation(trainer.valid_data, rows["valid"])
     beginning = config.corpus.valid_tokens or math.inf  # on which an epoch is validated
     share = min(1.0, beginning / size.usage.tokens["valid"])
@@ -141,10 +173,10 @@ def _times(spec: RunSpec, size: Size, device: str) -> tuple[float, float, float]
     return step, steps * step + share * whole, end
 
 
-def _seconds(call: Callable[[], object], device: str) -> float:
+def _seconds(call: Callable[[], object], device: str, budget: float) -> float:
     """Mean seconds of a call; of the first, in which memory is allocated, only if there is no time for another."""
     seconds: list[float] = []
-    while sum(seconds) < _SECONDS:
+    while sum(seconds) < budget:
         started = time.perf_counter()
         call()
         if device.startswith("cuda"):

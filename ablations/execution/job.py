@@ -31,6 +31,7 @@ class RunOptions:
         keep_weights: whether finished runs keep their best weights.
         time_limit: seconds after which runs save themselves and stop.
         max_restarts: of a run whose worker died.
+        tensorboard: whether epochs are written for TensorBoard, too.
     """
 
     jobs: int | None
@@ -47,6 +48,7 @@ class RunOptions:
     keep_weights: bool = True
     time_limit: float | None = None
     max_restarts: int = 3
+    tensorboard: bool = False
 
     @property
     def at_once(self) -> int:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,7 +173,8 @@ class _Run:
         self.checkpoints.follow(trainer)
         self.epochs.extend(asdict(record) for record in trainer.epochs)
         watch.follow(trainer)
-        result = trainer.run()
+        with self._followed(trainer):
+            result = trainer.run()
         if (last := result.epochs[-1].valid_ppl) > len(corpus.words):
             guessing = f"guessing among the {len(corpus.words):,} words of the vocabulary"
             error = f"validation perplexity {number_text(last)} after the last epoch, worse than {guessing}"
@@ -185,6 +187,13 @@ class _Run:
             "test_ppl": result.test_ppl,
             "averaging_started": result.averaging_started,
         }
+
+    def _followed(self, trainer: Trainer) -> AbstractContextManager[None]:
+        if not self.job.options.tensorboard:
+            return nullcontext()
+        from ablations.execution.tensorboard import tensorboard_folder, written_for_tensorboard
+
+        return written_for_tensorboard(trainer, tensorboard_folder(self.job.context.results, self.job.spec))
 
     def _keep_weights(self, trainer: Trainer, valid_ppl: float) -> None:
         from awd.pretrained import save_pretrained

@@ -55,7 +55,7 @@ def test_nothing_finished_is_refused(selection: Selection, tmp_path: Path) -> No
             InputError,
             match=rf"{tmp_path}: no finished run of suite table5, profile smoke on python-docs \({counts}\); to train",
         ):
-            require_finished(collect(selection, store), tmp_path)
+            require_finished(collect(selection, store))
 
 
 def test_other_seeds_of_the_plan_are_shown_unless_some_were_asked_for(selection: Selection, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ablations.experiment.selection import Selection, select
 from ablations.storage.status import Status
 from ablations.storage.store import Store
 from awd.errors import ConfigError, InputError
-from tests.ablations.report.ladders import PAPERS, PUBLISHED, SUITE, four_rungs, growing, ladder_of, record, rung
+from tests.ablations.reporting.ladders import PAPERS, PUBLISHED, SUITE, four_rungs, growing, ladder_of, record, rung
 
 REFERENCE = Path(__file__).resolve().parents[3] / "results" / "reference"
 

@@ -21,7 +21,7 @@ from ablations.cli.status import print_status
 from ablations.execution.job import RunOptions
 from ablations.experiment.selection import Selection, select
 from ablations.experiment.suite import load_suite
-from ablations.report.render import terminal_table
+from ablations.reporting.render import terminal_table
 from ablations.storage.store import Store
 from awd.corpus import load_corpus
 from awd.corpus.usage import examine

@@ -1,0 +1,67 @@
+"""The figures of a report: differences to the full model, at the end and while training; learning curves; the order of
+the rows; pairs of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from matplotlib.figure import Figure
+
+from ablations.analysis.comparison import Comparison, Ladder
+from ablations.reporting.figures.curves import draw_curves
+from ablations.reporting.figures.differences import draw_differences
+from ablations.reporting.figures.ladder import draw_ladder
+from ablations.reporting.figures.pairs import draw_pairs
+from ablations.reporting.figures.ranks import draw_ranks
+from ablations.reporting.figures.style import FORMATS, NARROW, WIDTH, save, spread_ticks, styled
+from ablations.reporting.figures.svg import as_svg
+from ablations.reporting.figures.training import draw_training
+
+__all__ = [
+    "FORMATS",
+    "NAMES",
+    "NARROW",
+    "as_svg",
+    "draw",
+    "draw_curves",
+    "draw_differences",
+    "draw_ladder",
+    "draw_pairs",
+    "draw_ranks",
+    "draw_training",
+    "finished",
+    "save",
+    "spread_ticks",
+    "styled",
+]
+
+_DRAWN: dict[str, Callable[[Comparison], Figure | None]] = {
+    "differences": draw_differences,
+    "curves": draw_curves,
+    "training": draw_training,
+    "ranks": draw_ranks,
+    "pairs": draw_pairs,
+}
+NAMES = tuple(_DRAWN)
+
+
+_Shown = TypeVar("_Shown")
+_Drawn = TypeVar("_Drawn", Figure, Figure | None)
+
+
+def finished(draw_one: Callable[[_Shown], _Drawn], data: _Shown, width: float = WIDTH) -> _Drawn:
+    """A figure in this project's style and laid out for good, of a width in inches."""
+    with styled(width):
+        figure = draw_one(data)
+        if figure is not None:
+            spread_ticks(figure)
+    return figure
+
+
+def draw(data: Comparison, width: float = WIDTH, ladder: Ladder | None = None) -> dict[str, Figure]:
+    """Every figure that the data can fill, by name, of a width in inches."""
+    figures = {name: finished(draw_one, data, width) for name, draw_one in _DRAWN.items()}
+    if ladder is not None:
+        figures["ladder"] = finished(draw_ladder, ladder, width)
+    return {name: figure for name, figure in figures.items() if figure is not None}

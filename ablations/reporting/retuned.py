@@ -1,0 +1,58 @@
+"""Two suites side by side: the rows as they are, and each row at strengths of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ablations.analysis.comparison import Comparison
+from ablations.reporting.formats import markdown
+from ablations.reporting.tables import brief_rows
+from ablations.terminal import Sheet
+from awd.errors import InputError
+from awd.files import write_text
+
+NAME = "retuned"
+
+
+def render_retuned(before: Comparison, after: Comparison, folder: Path) -> Sheet:
+    """Write ``retuned.md`` and ``.csv``.
+
+    Args:
+        before: the suite, nothing retuned.
+        after: the same rows, each at the best settings of its own study.
+
+    Returns:
+        The same table for a terminal.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    (dataset,) = after.datasets
+    found = side_by_side(before, after, dataset)
+    title = f"{after.suite.title}: {after.title(dataset)}"
+    notes = (
+        "Nothing retuned: every row at the full model's strengths. Each retuned: every row at the best of as many "
+        "trials of its own, chosen on validation; the fields that a row sets itself were left out of its search."
+    )
+    try:
+        write_text(folder / f"{NAME}.md", f"# {markdown(title)}\n\n{found.to_markdown(index=False)}\n\n{notes}\n")
+        write_text(folder / f"{NAME}.csv", found.to_csv(index=False, lineterminator="\n"))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    sheet = Sheet(title, list(found.columns), numbers=list(found.columns)[1:])
+    for row in found.itertuples(index=False):
+        sheet.add(*map(str, row))
+    return sheet
+
+
+def side_by_side(before: Comparison, after: Comparison, dataset: str) -> pd.DataFrame:
+    """One row per variant, as text: test perplexity and change, nothing retuned and each retuned."""
+    found = {"variant": before.rows(dataset)["label"].tolist()}
+    for name, data in (("nothing retuned", before), ("each retuned", after)):
+        brief = brief_rows(data, dataset)
+        (change,) = (column for column in brief.columns if column.startswith("ours"))
+        found[f"{name}: perplexity"] = brief["test perplexity"].tolist()
+        found[f"{name}: {change.removeprefix('ours, ')}"] = brief[change].tolist()
+    return pd.DataFrame(found)
