@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from ablations.experiment.profile import Profile
-from ablations.experiment.suite import Suite, Variant
+from ablations.experiment.suite import Suite
+from ablations.experiment.variant import Variant, multiplied
 from ablations.experiment.yaml_files import parse_yaml
 from awd.config import Config, config_to_dict, override
 from awd.errors import ConfigError
@@ -137,7 +138,8 @@ def resolve(profile: Profile, suite: Suite, source: str, variant: Variant, setti
     of_dataset = profile.per_dataset.get(source, {})
     config = override(config, of_dataset, f"profile {profile.name}: per_dataset.{source}")
     config = override(config, settings, "--set")
-    return override(config, variant.overrides, f"suite {suite.name}: variant {variant.name}")
+    origin = f"suite {suite.name}: variant {variant.name}"
+    return override(config, multiplied(variant.overrides, config, origin), origin)
 
 
 def make_plan(
