@@ -20,7 +20,10 @@ RESULT_FORMAT = 2  # raised when the same configuration would give, or mean, oth
 
 # fields younger than the format, and the value at which a run is what it was before: not part of a run's name then,
 # so that a new field takes nobody's results away
-_YOUNGER: dict[str, dict[str, Any]] = {"corpus": {"minimum_count": 1, "valid_tokens": None}}
+_YOUNGER: dict[str, dict[str, Any]] = {
+    "corpus": {"minimum_count": 1, "valid_tokens": None},
+    "optimizer": {"average_from_epoch": 0},
+}
 
 
 @dataclass(frozen=True)
