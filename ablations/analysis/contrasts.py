@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +55,15 @@ def log_perplexities(data: Comparison, dataset: str, split: str = "valid") -> pd
     return table.reindex(columns=[variant.name for variant in data.suite.variants])
 
 
-def contrast(logs: pd.DataFrame, weights: Mapping[str, float], interval: str) -> Contrast:
+def contrast(logs: pd.DataFrame, weights: Sequence[tuple[int, str]], interval: str) -> Contrast:
     """The weighted sum of variants' log-perplexities, over the seeds in which all are finished.
 
     Args:
         logs: as :func:`log_perplexities`.
-        weights: by variant.
+        weights: each with its variant, of which one may come twice.
         interval: which 95% interval (:func:`ablations.analysis.statistics.mean_interval`).
     """
-    parts = [weight * logs[name] for name, weight in weights.items()]
+    parts = [weight * logs[name] for weight, name in weights]
     values = sum(parts[1:], start=parts[0]).dropna().to_numpy()
     if not len(values):
         return Contrast(0, np.nan, np.nan, np.nan)
@@ -72,16 +72,16 @@ def contrast(logs: pd.DataFrame, weights: Mapping[str, float], interval: str) ->
 
 def difference(logs: pd.DataFrame, variant: str, other: str, interval: str) -> Contrast:
     """A variant's log-perplexity minus another's."""
-    return contrast(logs, {variant: 1, other: -1}, interval)
+    return contrast(logs, [(1, variant), (-1, other)], interval)
 
 
 def interaction(logs: pd.DataFrame, both: str, one: str, other: str, full: str, interval: str) -> Contrast:
     """The effect of taking both away minus the sum of the effects of taking each away alone.
 
-    ``(both - full) - (one - full) - (other - full)``. Below 0 the two do some of the same job, so that the second costs
-    less where the first is gone already; above 0 one makes up for the lack of the other.
+    ``(both - full) - (one - full) - (other - full)``. Above 0 the two do some of the same job: while one is there, the
+    lack of the other costs less. Below 0 each is worth more beside the other.
     """
-    return contrast(logs, {both: 1, one: -1, other: -1, full: 1}, interval)
+    return contrast(logs, [(1, both), (-1, one), (-1, other), (1, full)], interval)
 
 
 def curve_points(data: Comparison, dataset: str, logs: pd.DataFrame, curve: Curve) -> list[Point]:

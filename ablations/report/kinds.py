@@ -55,7 +55,11 @@ def _pairs_table(data: Comparison, dataset: str) -> dict[str, pd.DataFrame]:
         found = [interaction(logs[split], both, one, other, data.suite.baseline, data.interval) for split in SPLITS]
         row = {"pair": data.label(both), "n": str(found[0].pairs)}
         rows.append(row | {f"{_CHANGE} {split}": _text(cell) for split, cell in zip(SPLITS, found, strict=True)})
-    return {"Interactions: the effect of both minus the sum of each (below 0 they do the same job)": pd.DataFrame(rows)}
+    return {
+        "Interactions: the effect of both minus the sum of each (above 0 they do some of the same job)": pd.DataFrame(
+            rows
+        )
+    }
 
 
 def _sweep_table(data: Comparison, dataset: str) -> dict[str, pd.DataFrame]:

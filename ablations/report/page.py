@@ -51,8 +51,9 @@ _SAYS = {
     "staircase": "From {baseline} downwards, one part added per step: the change in validation log-perplexity compared "
     "with {baseline}, times 100, with its 95% interval. Diamonds: the part alone, all others off. Left of 0 is better.",
     "interactions": "The effect of removing both minus the sum of the effects of removing each, in validation "
-    "log-perplexity times 100, paired by seed. Bold and framed: its 95% interval leaves out 0; below 0 the two do some "
-    "of the same job. Slanted on white: undecided. On the diagonal, the effect of each removal alone.",
+    "log-perplexity times 100, paired by seed. Bold and framed: its 95% interval leaves out 0; above 0 the two do some "
+    "of the same job, below 0 each is worth more beside the other. Slanted on white: undecided. On the diagonal, the "
+    "effect of each removal alone.",
     "responses": "Change in validation log-perplexity, times 100, with its 95% intervals, against a field's value. The "
     "diamond is the profile's own value. Above 0 is worse. Where the panels are of several rows, each is compared with "
     "{baseline} at the same value.",

@@ -79,7 +79,7 @@ def _panel(
 
 
 def _write(axes: Axes, column: int, row: int, value: float, *, bold: bool, slanted: bool) -> None:
-    text = DASH if math.isnan(value) else percent(value, 0 if abs(value) >= 0.995 else 1)
+    text = DASH if math.isnan(value) else percent(value, 0 if abs(value) >= 0.0995 else 1)
     axes.text(
         column + 0.5, row + 0.5, text, ha="center", va="center_baseline", fontsize=6.5,
         weight="bold" if bold else "normal", style="italic" if slanted else "normal", color=INK if bold else GREY,
@@ -88,9 +88,12 @@ def _write(axes: Axes, column: int, row: int, value: float, *, bold: bool, slant
 
 def _key() -> list[Patch]:
     return [
-        Patch(facecolor=_COLORS(0.2), edgecolor=INK, lw=0.8, label="bold, framed, below 0: the two do the same job"),
         Patch(
-            facecolor=_COLORS(0.8), edgecolor=INK, lw=0.8, label="bold, framed, above 0: each stands in for the other"
+            facecolor=_COLORS(0.2),
+            edgecolor=INK,
+            lw=0.8,
+            label="framed, bold, below 0: each is worth more beside the other",
         ),
+        Patch(facecolor=_COLORS(0.8), edgecolor=INK, lw=0.8, label="framed, bold, above 0: the two do the same job"),
         Patch(facecolor="white", edgecolor=FAINT, label="slanted, on white: undecided; diagonal: removed alone"),
     ]

@@ -21,11 +21,11 @@ from ablations.report.figures.style import (
     INK,
     OURS,
     PAPER,
-    fitted,
     heading,
     limits_of,
     mark_cut,
     new_figure,
+    wrapped,
 )
 
 _ROW, _HEADING = 1.15, 0.35  # inches
@@ -58,8 +58,8 @@ def draw_responses(data: Comparison) -> Figure | None:
         limits = _limits([points for _, points in found])
         for axes, (_, points) in zip(grid(part, titles, color=INK, sharex=False), found, strict=True):
             _panel(axes, points, limits)
-    compared = "to the full model at the same value" if several else "to the profile's own value"
-    figure.supylabel(fitted(f"100 × log-perplexity, compared {compared}", 58), fontsize=7)
+    says = "log-perplexity × 100, minus the " + ("full model's at the same value" if several else "profile's own")
+    figure.supylabel(wrapped(says, int(13 * sum(heights))), fontsize=7)
     figure.supxlabel(_field(shown[0].field) if len({curve.field for curve in shown}) == 1 else "strength", fontsize=7)
     figure.legend(handles=_key(), loc="outside upper left", ncols=2)
     return figure

@@ -70,7 +70,7 @@ def _panel(axes: Axes, labels: Sequence[str], stairs: Sequence[Contrast], alone:
     heights = [place + _TOGETHER for place in places]
     means = [0.0, *(100 * one.mean for one in stairs)]
     axes.step(means, heights, where="pre", color=OURS, linewidth=0.8, alpha=0.6, zorder=2, label="stairs")
-    axes.plot(0, heights[0], "o", color=OURS, markersize=4.6, markeredgecolor="white", markeredgewidth=0.5, zorder=4)
+    axes.plot(0, heights[0], "o", color=OURS, markersize=4.4, markeredgecolor="white", markeredgewidth=0.5, zorder=4)
     _points(axes, stairs, heights[1:], limits, OURS, "o", OURS, "together")
     _points(axes, alone, [place + _ALONE for place in places][1:], limits, PAPER, "D", "white", "alone")
     axes.set_yticks(list(places), [wrapped(label, 24) for label in labels])
@@ -92,7 +92,7 @@ def _points(
     low, mean, high = ([100 * getattr(one, name) for one in found] for name in ("low", "mean", "high"))
     axes.hlines(heights, low, high, color=color, linewidth=1, zorder=3)
     axes.plot(
-        mean, heights, linestyle="none", marker=marker, markersize=5 if marker == "o" else 3.4, color=color,
+        mean, heights, linestyle="none", marker=marker, markersize=4.4 if marker == "o" else 3.4, color=color,
         markerfacecolor=face, markeredgecolor=color if face == "white" else "white",
         markeredgewidth=0.9 if face == "white" else 0.5, zorder=4, label=label,
     )  # fmt: skip
