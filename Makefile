@@ -1,7 +1,7 @@
 # Everything that must hold before a commit; PYTHON=... picks another interpreter
 PYTHON ?= .venv/bin/python
 
-.PHONY: checks lint types test slow format reference reference-small reference-long reference-ladder
+.PHONY: checks lint types test slow format reference reference-small reference-long reference-ladder reference-beyond
 checks: lint types test
 
 lint:
@@ -43,3 +43,10 @@ reference-long:
 # each effect at every published scale
 reference-ladder:
 	$(PYTHON) run_ablations.py ladder --results results/reference --reports reports/reference
+
+# the suites beyond Table 5 at the demo's scale: some two hours of two cores; what `reference` has trained is kept
+BEYOND = buildup pairs strengths widths texts optimizers
+reference-beyond:
+	for suite in $(BEYOND); do \
+	  $(PYTHON) run_ablations.py --all --suite $$suite --profile demo $(REFERENCE) --reports reports/reference || exit 1; \
+	done

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from awd.config import config_to_dict
+from awd.config import Config, config_to_dict, merged
 from awd.errors import InputError
 from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, write_sealed
 from awd.trainer import Trainer
@@ -190,7 +190,9 @@ class Checkpoints:
         return None
 
     def _require_same(self, path: Path, theirs: dict[str, Any], trainer: Trainer) -> None:
-        difference = _difference(theirs, self._of(trainer))
+        # a field that is younger than the checkpoint had no other meaning then than its default has now
+        config = merged(config_to_dict(Config()), theirs.get("config", {}))
+        difference = _difference({**theirs, "config": config}, self._of(trainer))
         if difference is not None:
             raise CheckpointError(
                 f"{path}: of another {difference}, and would not go on to the same numbers; delete {self.folder} to "

@@ -120,11 +120,13 @@ class OptimizerConfig:
 
     Attributes:
         method: ``sgd``; ``sgd-halving`` (halves the rate whenever the non-monotonic criterion fires); ``asgd``
-            (averages from step ``average_from``); ``nt-asgd`` (averages once the criterion fires); ``adam``.
+            (averages from T on, ``average_from`` or ``average_from_epoch``); ``nt-asgd`` (averages once the criterion
+            fires); ``adam``.
         learning_rate: rate of a window of the base length.
         clip_norm: largest total gradient norm; ``None`` does not clip.
         nonmonotone_interval: n of the criterion, in epochs.
         average_from: T of ``asgd``, in steps; the iterates after more than T steps are averaged.
+        average_from_epoch: the same in epochs of training; where both are given, the later of the two counts.
         lambd: decay term of Polyak-Juditsky averaging, as ``torch.optim.ASGD`` names it; 0 is off. While
             averaging, a step's rate is ``lr / (1 + lambd * learning_rate * t) ** alpha`` and weights shrink by
             ``lambd`` times that rate.
@@ -136,6 +138,7 @@ class OptimizerConfig:
     clip_norm: Positive | None = 0.25
     nonmonotone_interval: CountOrZero = 5
     average_from: CountOrZero = 0
+    average_from_epoch: CountOrZero = 0
     lambd: NonNegative = 0.0
     alpha: NonNegative = 0.0
 
@@ -230,12 +233,13 @@ def override(config: Config, changes: dict[str, Any], origin: str) -> Config:
     Raises:
         ConfigError: as :func:`config_from_dict`, so that a fault is blamed on the layer that brought it.
     """
-    return config_from_dict(_merge(config_to_dict(config), changes), origin)
+    return config_from_dict(merged(config_to_dict(config), changes), origin)
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested plain values with those of ``changes`` put in."""
+    result = dict(base)
     for key, value in changes.items():
-        nested = isinstance(merged.get(key), dict) and isinstance(value, dict)
-        merged[key] = _merge(merged[key], value) if nested else value
-    return merged
+        nested = isinstance(result.get(key), dict) and isinstance(value, dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result

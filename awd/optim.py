@@ -69,6 +69,7 @@ class Stepper:
             self.parameters, lr=learning_rate, weight_decay=weight_decay, fused=True
         )
         self.average: AveragedModel | None = None
+        self.epoch = 0  # epochs of the phase that have ended
         self.steps = 0
         self.averaged_steps = 0
 
@@ -85,7 +86,9 @@ class Stepper:
 
     def step(self, loss: Tensor, rate_scale: float = 1.0) -> None:
         """Differentiate ``loss``, clip, and step at ``learning_rate * rate_scale``."""
-        if self.config.method == "asgd" and self.average is None and self.steps >= self.config.average_from:
+        settings = self.config
+        begun = self.steps >= settings.average_from and self.epoch >= settings.average_from_epoch
+        if settings.method == "asgd" and self.average is None and begun:
             self.start_averaging()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

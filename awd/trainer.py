@@ -241,7 +241,7 @@ class Trainer:
         rate = settings.learning_rate
         if phase == FINETUNE:
             rate = self.config.finetuning.learning_rate or rate
-            settings = replace(settings, method="asgd", average_from=0)
+            settings = replace(settings, method="asgd", average_from=0, average_from_epoch=0)
         self.position = Position(phase)
         self.stepper = Stepper(self.model, settings, rate, self.config.regularization.weight_decay)
         self.trigger = NonMonotonicTrigger(settings.nonmonotone_interval)
@@ -258,6 +258,7 @@ class Trainer:
         if self.position.phase == TRAIN and self.position.epoch == self.config.training.epochs:
             self._start_finetuning()
         here = self.position
+        self.stepper.epoch = here.epoch
         started = time.perf_counter() - here.seconds
         lengths = self.streams["window lengths"]
         for window in windows(len(self.train_data), self.config.windows, lengths, here.start):

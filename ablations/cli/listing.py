@@ -90,7 +90,7 @@ def print_choices(console: Console) -> None:
     for name in named_files("suites"):
         suite = load_suite(name)
         headings = ["variant", "label, and what it overrides"]
-        sheet = Sheet(f"suite {name}: {suite.title}", headings, text=headings[1:])
+        sheet = Sheet(f"suite {name} ({suite.kind}): {suite.title}", headings, text=headings[1:])
         for variant in suite.variants:
             sheet.add(variant.name, "\n".join([variant.label, *_flat(variant.overrides)]))
         console.print(sheet)
@@ -118,7 +118,8 @@ def choices() -> dict[str, Any]:
     searches = {name: load_search(name) for name in named_files("searches")}
     return {
         "suites": {
-            name: {"title": one.title, "variants": list(map(asdict, one.variants))} for name, one in suites.items()
+            name: {"title": one.title, "kind": one.kind, "variants": list(map(asdict, one.variants))}
+            for name, one in suites.items()
         },
         "profiles": {name: _picked(one, "title", "scale", "datasets", "seeds") for name, one in profiles.items()},
         "searches": {name: _picked(one, "title", "trials") for name, one in searches.items()},

@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from ablations.experiment.kinds import HYPOTHESES_KEYS
 from ablations.experiment.names import Label, Name
-from ablations.experiment.suite import HYPOTHESES_KEYS, Published, Suite, find_file
+from ablations.experiment.suite import Published, Suite, find_file
 from ablations.experiment.yaml_files import load_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown

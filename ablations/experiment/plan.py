@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from ablations.experiment.profile import Profile
-from ablations.experiment.suite import Suite, Variant
+from ablations.experiment.suite import Suite
+from ablations.experiment.variant import Variant, multiplied
 from ablations.experiment.yaml_files import parse_yaml
 from awd.config import Config, config_to_dict, override
 from awd.errors import ConfigError
@@ -19,7 +20,10 @@ RESULT_FORMAT = 2  # raised when the same configuration would give, or mean, oth
 
 # fields younger than the format, and the value at which a run is what it was before: not part of a run's name then,
 # so that a new field takes nobody's results away
-_YOUNGER: dict[str, dict[str, Any]] = {"corpus": {"minimum_count": 1, "valid_tokens": None}}
+_YOUNGER: dict[str, dict[str, Any]] = {
+    "corpus": {"minimum_count": 1, "valid_tokens": None},
+    "optimizer": {"average_from_epoch": 0},
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ def resolve(profile: Profile, suite: Suite, source: str, variant: Variant, setti
     of_dataset = profile.per_dataset.get(source, {})
     config = override(config, of_dataset, f"profile {profile.name}: per_dataset.{source}")
     config = override(config, settings, "--set")
-    return override(config, variant.overrides, f"suite {suite.name}: variant {variant.name}")
+    origin = f"suite {suite.name}: variant {variant.name}"
+    return override(config, multiplied(variant.overrides, config, origin), origin)
 
 
 def make_plan(

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from ablations.experiment.names import Label, Name
-from ablations.experiment.yaml_files import load_yaml
+from ablations.experiment.kinds import HYPOTHESES_KEYS, KINDS, Layout, VariantsFile
+from ablations.experiment.names import Name
+from ablations.experiment.variant import Variant
+from ablations.experiment.yaml_files import check, load_yaml, read_yaml
 from awd.errors import ConfigError
 from awd.messages import unknown
 from awd.paths import user_path
+
+__all__ = ["Perplexities", "Published", "Suite", "Variant", "find_file", "load_published", "load_suite", "named_files"]
 
 HERE = Path(__file__).parent
 DEFAULT_SUITE = "table5"
 _SINGULAR = {"suites": "suite", "profiles": "profile", "searches": "search"}
 _FORBID_EXTRA = ConfigDict(extra="forbid")
-HYPOTHESES_KEYS = AliasChoices("hypotheses", "claims")  # the second is what files of before say
-
-
-@dataclass(frozen=True, config=_FORBID_EXTRA)
-class Variant:
-    """One row of the table.
-
-    Attributes:
-        name: what it is asked for by.
-        label: what the paper calls it.
-        overrides: the few fields of :class:`awd.Config` that it changes, nested.
-    """
-
-    name: Name
-    label: Label
-    overrides: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
@@ -47,6 +35,8 @@ class Suite:
         variants: the rows, in order.
         published: file with published numbers, relative to the suite's; ``None`` without.
         hypotheses: file with what was concluded from them, likewise.
+        kind: of :data:`ablations.experiment.kinds.KINDS`; the report is made for it.
+        layout: how the variants belong together, where there is more to know than their order.
     """
 
     name: Name
@@ -55,6 +45,8 @@ class Suite:
     variants: tuple[Variant, ...]
     published: str | None = None
     hypotheses: Annotated[str | None, Field(validation_alias=HYPOTHESES_KEYS)] = None
+    kind: str = "removal"
+    layout: Layout = None
 
     def variant(self, name: str) -> Variant:
         """The variant of that name.
@@ -115,7 +107,22 @@ def load_suite(name: str) -> Suite:
         ConfigError: unknown, unreadable, a repeated variant, or a baseline that is not among the variants.
     """
     path = find_file("suites", name)
-    suite = load_yaml(path, Suite)
+    values = read_yaml(path)
+    kind = values.get("kind", "removal") if isinstance(values, dict) else "removal"
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"{path}: kind: {unknown('kind', str(kind), KINDS)}")
+    file = check(values, KINDS[kind], str(path))
+    expansion = file.expanded(str(path), lambda other: _rows_of(other, path))
+    suite = Suite(
+        file.name,
+        file.title,
+        expansion.baseline,
+        expansion.variants,
+        file.published,
+        file.hypotheses,
+        kind,
+        expansion.layout,
+    )
     names = [variant.name for variant in suite.variants]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -123,6 +130,18 @@ def load_suite(name: str) -> Suite:
     if suite.baseline not in names:
         raise ConfigError(f"{path}: baseline: {unknown('variant', suite.baseline, names)}")
     return suite
+
+
+def _rows_of(name: str, asked_by: Path) -> VariantsFile:
+    """The file of plain variants that another is made of; a path is relative to the other's."""
+    known = named_files("suites")
+    path = known[name] if name in known else asked_by.parent / name
+    if path not in known.values() and path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"{asked_by}: of: {unknown('suite', name, known)}; or give the path of a .yaml file")
+    file = load_yaml(path, VariantsFile)
+    if file.baseline not in [variant.name for variant in file.variants]:
+        raise ConfigError(f"{path}: baseline: {unknown('variant', file.baseline, [one.name for one in file.variants])}")
+    return file
 
 
 def load_published(suite: Suite, suite_name: str) -> Published | None:

@@ -118,18 +118,35 @@ def parse_yaml(text: str, origin: str) -> Any:
         raise ConfigError(f"{origin}: not YAML: an escape that stands for no character") from None
 
 
+def read_yaml(path: Path) -> Any:
+    """The plain values in a file.
+
+    Raises:
+        ConfigError: the file cannot be read, or as :func:`parse_yaml`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a null character
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return parse_yaml(text, str(path))
+
+
+def check(values: Any, schema: type[T], origin: str) -> T:
+    """Plain values as a dataclass.
+
+    Raises:
+        ConfigError: they do not fit; the message names ``origin``, key and value.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, schema, origin)) from None
+
+
 def load_yaml(path: Path, schema: type[T]) -> T:
     """Read a file into a dataclass.
 
     Raises:
         ConfigError: the file cannot be read, or does not fit; the message names file, key and value.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a null character
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    values = parse_yaml(text, str(path))
-    try:
-        return TypeAdapter(schema).validate_python(values)
-    except ValidationError as error:
-        raise ConfigError(describe_validation_error(error, schema, str(path))) from None
+    return check(read_yaml(path), schema, str(path))

@@ -30,19 +30,33 @@ from ablations.reporting.captions import (
 from ablations.reporting.figures.style import drawable
 from ablations.reporting.formats import DASH, NOT_ENDED, number, plural
 from ablations.reporting.hypotheses import judged_hypotheses
+from ablations.reporting.kinds import more_tables
 from ablations.reporting.tables import brief_rows, statistics_rows, table_rows, training_rows
 from ablations.storage.status import Status
 from awd.messages import one_line
 
 TITLES = {
     "differences": "What each part is worth",
+    "staircase": "What each part adds",
+    "interactions": "What two parts have in common",
+    "responses": "How much is right",
     "training": "When each part starts to help",
     "ranks": "The order of the rows",
     "ladder": "How each effect grows with scale",
     "pairs": "Every seed",
     "curves": "Validation during training",
 }
+_LEADING = ("differences", "staircase", "interactions", "responses")  # beside what is decided
 _SAYS = {
+    "staircase": "From {baseline} downwards, one part added per step: the change in validation log-perplexity compared "
+    "with {baseline}, times 100, with its 95% interval. Diamonds: the part alone, all others off. Left of 0 is better.",
+    "interactions": "The effect of removing both minus the sum of the effects of removing each, in validation "
+    "log-perplexity times 100, paired by seed. Bold and framed: its 95% interval leaves out 0; above 0 the two do some "
+    "of the same job, below 0 each is worth more beside the other. Slanted on white: undecided. On the diagonal, the "
+    "effect of each removal alone.",
+    "responses": "Change in validation log-perplexity, times 100, with its 95% intervals, against a field's value. The "
+    "diamond is the profile's own value. Above 0 is worse. Where the panels are of several rows, each is compared with "
+    "{baseline} at the same value.",
     "differences": "Change in log-perplexity compared with {baseline}, times 100, one line per row: our mean with its "
     "95% interval, every seed, and the published change, if there is one. Right of 0 the row is worse.",
     "training": "One panel per row: the change in log-perplexity compared with {baseline} of the same seed, both at "
@@ -97,6 +111,7 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
             figures=[
                 {
                     "name": name,
+                    "leads": name in _LEADING,
                     "title": TITLES[name],
                     "says": _SAYS[name].format(baseline=baseline, beginning=beginnings(data)),
                     "svg": drawn[name],
@@ -134,6 +149,7 @@ def _part(data: Comparison, dataset: str) -> dict[str, Any]:
         "brief": _table(brief_rows(data, dataset)),
         "unended": f"{NOT_ENDED}: training had not ended in a run of it." if not_ended(data, dataset) else "",
         "table": _table(table_rows(data, dataset)),
+        "more": {heading: _table(rows) for heading, rows in more_tables(data, dataset).items()},
         "training": _table(training_rows(data, dataset)),
         "statistics": _table(statistics_rows(data, dataset)),
         "seeds": _table(_seeds(data, dataset)),

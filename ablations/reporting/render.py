@@ -61,7 +61,7 @@ def _write_figures(data: Comparison, folder: Path) -> list[Path]:
 
     drawn = figures.draw(data)
     paths = []
-    for name in figures.NAMES:
+    for name in figures.ALL_FIGURES:
         for suffix in figures.FORMATS:
             path = folder / f"{name}.{suffix}"
             if name not in drawn:

@@ -28,6 +28,7 @@ from ablations.reporting.formats import (
     with_interval,
 )
 from ablations.reporting.hypotheses import hypothesis_lines
+from ablations.reporting.kinds import more_tables, rows_in_order
 from ablations.storage.status import UNFINISHED, Status
 from ablations.terminal import Sheet, literal
 from awd.messages import one_line
@@ -39,7 +40,7 @@ _CSV_DIGITS = 8
 
 def brief_rows(data: Comparison, dataset: str) -> pd.DataFrame:
     """What a first look wants, as text: each row's test perplexity, and its change beside the paper's."""
-    rows = data.rows(dataset)
+    rows = rows_in_order(data, dataset)
     ours = "ours, % [95%]" if rows["pairs"].max() > 1 else "ours, %"
     columns: dict[str, Cell] = {"variant": _label, "test perplexity": _perplexity("test"), ours: _interval("test")}
     if rows["published_test"].notna().any():
@@ -58,7 +59,7 @@ def table_rows(data: Comparison, dataset: str, *, intervals: bool = True) -> pd.
         dataset: whose rows.
         intervals: give the 95% interval beside each change in log-perplexity.
     """
-    rows = data.rows(dataset)
+    rows = rows_in_order(data, dataset)
     columns: dict[str, Cell] = {"variant": _label, "n": _finished}
     for split in SPLITS:
         columns[split] = _perplexity(split)
@@ -112,6 +113,8 @@ def markdown_page(data: Comparison) -> str:
         parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
         parts += [_markdown_table(brief_rows(data, dataset)), "Every column:"]
         parts += [_markdown_table(table_rows(data, dataset)), bullets(sentences)]
+        for heading, rows in more_tables(data, dataset).items():
+            parts += [f"{markdown(heading)}:", _markdown_table(rows)]
         hypotheses, took = hypothesis_lines(data, dataset), budget(data, dataset)
         if hypotheses:
             whose = "What the paper concludes" if data.published else "What is claimed"
@@ -167,7 +170,7 @@ def terminal_table(data: Comparison) -> Group:
     """A table and its short caption for each data set, narrow enough for a terminal."""
     parts: list[Sheet | Text] = []
     for dataset in data.datasets:
-        parts.append(_terminal_table(data, data.rows(dataset), dataset))
+        parts.append(_terminal_table(data, rows_in_order(data, dataset), dataset))
         parts += [Text(sentence) for sentence in short_caption(data, dataset)] + [Text()]
     return Group(*parts, *map(Text, stale(data)[:1]))
 

@@ -114,8 +114,10 @@ def run_by_hand(config: Config, corpus: Encoded, seed: int) -> list[Epoch]:
     rate = config.optimizer.learning_rate
     average_from: float = config.optimizer.average_from if method == "asgd" else math.inf
     v: list[float] = []
-    for _ in range(config.training.epochs):
-        current = one_epoch("train", rate, average_from)
+    for epoch in range(config.training.epochs):
+        if method == "asgd" and epoch <= config.optimizer.average_from_epoch:  # T is not before this epoch's first step
+            average_from = max(config.optimizer.average_from, sum(len(one.iterates) for one in epochs))
+        current = one_epoch("train", rate, math.inf if epoch < config.optimizer.average_from_epoch else average_from)
         fired = fires(v, current, n)
         v.append(current)
         if fired and method == "nt-asgd" and average_from == math.inf:

@@ -40,6 +40,7 @@ def test_the_defaults_are_the_papers_numbers_for_penn_treebank():
             "clip_norm": 0.25,
             "nonmonotone_interval": 5,
             "average_from": 0,
+            "average_from_epoch": 0,
             "lambd": 0.0,
             "alpha": 0.0,
         },

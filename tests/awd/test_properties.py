@@ -130,7 +130,10 @@ def wrong_values(section: str, key: str) -> list[Any]:
     if key.endswith("_penalty") or key in ("weight_decay", "spread", "lambd", "alpha"):
         return wrong
     wrong += TOO_MANY
-    may_be_zero = key in ("nonmonotone_interval", "average_from") or (section, key) == ("finetuning", "epochs")
+    may_be_zero = key in ("nonmonotone_interval", "average_from", "average_from_epoch") or (section, key) == (
+        "finetuning",
+        "epochs",
+    )
     return [*wrong, *NOT_WHOLE] + ([] if may_be_zero else [0])
 
 

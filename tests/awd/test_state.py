@@ -53,6 +53,7 @@ OTHERS = {
     "sgd": {"optimizer": {"method": "sgd"}},
     "sgd-halving and fine-tuning": {"optimizer": {"method": "sgd-halving"}},
     "asgd from the middle of an epoch": {"optimizer": {"method": "asgd", "average_from": 5}},
+    "asgd from an epoch on": {"optimizer": {"method": "asgd", "average_from_epoch": 1}},
     "averaging at a rate that decays": {"optimizer": {"lambd": 1e-3, "alpha": 0.75}},
     "fine-tuning at a rate of its own": {"finetuning": {"learning_rate": 5.0}},
     "no clipping": {"optimizer": {"clip_norm": None, "learning_rate": 1.0}},

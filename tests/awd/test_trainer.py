@@ -28,6 +28,11 @@ CONFIGS = {
         "training": {"epochs": 8},
     },
     "asgd from step 20": {"optimizer": {"method": "asgd", "average_from": 20, "learning_rate": 30.0}},
+    "asgd from epoch 2": {
+        "optimizer": {"method": "asgd", "average_from_epoch": 2, "learning_rate": 30.0},
+        "training": {"epochs": 4},
+        "finetuning": {"epochs": 2},
+    },
     "nt-asgd": {"optimizer": {"method": "nt-asgd", "learning_rate": 30.0}, "training": {"epochs": 6}},
     "nt-asgd that fires again": {
         "optimizer": {"method": "nt-asgd", "learning_rate": 20.0, "nonmonotone_interval": 0},

@@ -35,6 +35,7 @@ def _start(walk: Walk, checks: Sequence[Check]) -> Finding:
         due = f"check {schedule.fired[0]}" if schedule.fired else "never"
     else:
         due = "never" if math.isinf(schedule.average_from) else f"step {schedule.average_from:g}"
+        due = f"check {schedule.average_from_epoch}" if schedule.average_from_epoch else due
     if all(check.as_due for check in checks):
         return Finding(what, due, due, ok=True)
     seen = [check.number for check in checks if not check.raw]

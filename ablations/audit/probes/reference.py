@@ -95,6 +95,7 @@ class Schedule:
     Attributes:
         method: as in :class:`awd.config.OptimizerConfig`, whose terms the others are too.
         average_from: steps after which iterates are averaged; infinite while nothing has said so.
+        average_from_epoch: epochs after which they are.
         steps: taken so far; ``averaged``: how many of them are in the average.
         values: validation perplexities so far; ``fired``: the checks, from 1, at which the criterion fired.
     """
@@ -105,6 +106,7 @@ class Schedule:
     average_from: float
     lambd: float
     alpha: float
+    average_from_epoch: int = 0
     steps: int = 0
     averaged: int = 0
     values: list[float] = field(default_factory=list)
@@ -113,7 +115,7 @@ class Schedule:
     @property
     def averaging(self) -> bool:
         """Whether the next iterate goes into the average."""
-        return self.steps >= self.average_from
+        return self.steps >= self.average_from and len(self.values) >= self.average_from_epoch
 
     def next_rate(self, scale: float) -> float:
         """Rate of the next step, whose window calls for ``scale`` times the base rate."""

@@ -55,7 +55,11 @@ def stepping(config: Config, corpus: Encoded, parameters: int, rate: float | Non
         config,
         windows=replace(config.windows, length=_LENGTH, spread=min(1.0, config.windows.spread), minimum=1),
         optimizer=replace(
-            optimizer, nonmonotone_interval=interval, average_from=min(optimizer.average_from, 7), **rates
+            optimizer,
+            nonmonotone_interval=interval,
+            average_from=min(optimizer.average_from, 7),
+            average_from_epoch=min(optimizer.average_from_epoch, 3),
+            **rates,
         ),
         finetuning=replace(finetuning, epochs=epochs if finetuning.epochs else 0, **rates),
         training=replace(config.training, epochs=epochs, batch_size=2, valid_batch_size=1, test_batch_size=1),

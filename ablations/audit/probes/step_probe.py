@@ -117,11 +117,13 @@ class Walk:
         self.replaced: list[int] = []  # epochs of training before a step of which something else changed the weights
         self.kept_best = False
         optimizer = config.optimizer
-        average_from = optimizer.average_from if optimizer.method == "asgd" else math.inf
+        from_step, from_epoch = math.inf, 0
+        if optimizer.method == "asgd":
+            from_step, from_epoch = optimizer.average_from, optimizer.average_from_epoch
         rate = config.finetuning.learning_rate or optimizer.learning_rate
         self.schedules = {
-            TRAIN: _schedule(config, optimizer.method, optimizer.learning_rate, average_from),
-            "finetune": _schedule(config, "asgd", rate, 0),
+            TRAIN: _schedule(config, optimizer.method, optimizer.learning_rate, from_step, from_epoch),
+            "finetune": _schedule(config, "asgd", rate, 0, 0),
         }
         self.phase, self.epoch, self.position = TRAIN, 1, 0
         self.best = BestTrace()
@@ -314,9 +316,10 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _schedule(config: Config, method: str, rate: float, average_from: float) -> Schedule:
+def _schedule(config: Config, method: str, rate: float, from_step: float, from_epoch: int) -> Schedule:
     settings = config.optimizer
-    return Schedule(method, rate, settings.nonmonotone_interval, average_from, settings.lambd, settings.alpha)
+    averaging = settings.lambd, settings.alpha, from_epoch
+    return Schedule(method, rate, settings.nonmonotone_interval, from_step, *averaging)
 
 
 def _same(seen: Mapping[str, Tensor], due: Mapping[str, Tensor]) -> bool:

@@ -25,6 +25,7 @@ from ablations.reporting.figures.style import (
     only_bottom,
     wrapped,
 )
+from ablations.reporting.kinds import rows_in_order
 from ablations.storage.status import Status
 
 _ROW = 0.27  # inches
@@ -58,9 +59,9 @@ def draw_differences(data: Comparison) -> Figure | None:
 
 def in_order(data: Comparison, dataset: str) -> pd.DataFrame:
     """The rows but the baseline, first to last from top to bottom."""
-    rows = data.rows(dataset)
+    rows = rows_in_order(data, dataset)
     rows = rows[rows["variant"].ne(data.suite.baseline)]
-    # stable, so that rows without a published effect stay in the suite's order
+    # stable, so that rows without a published effect stay in the table's order
     return rows.sort_values("published_valid_log_difference", ascending=False, kind="stable", na_position="last")
 
 

@@ -76,12 +76,14 @@ def stack(figure: Figure, heights: Sequence[float], titles: Sequence[str]) -> li
     return parts
 
 
-def grid(part: SubFigure, titles: Sequence[str], *, color: str = OURS, sharey: bool = True) -> list[Axes]:
-    """Small panels in columns, titled, with one horizontal axis; its labels are under the lowest of each column."""
-    axes = list(part.subplots(panel_rows(titles), COLUMNS, squeeze=False, sharex=True, sharey=sharey).flat)
+def grid(
+    part: SubFigure, titles: Sequence[str], *, color: str = OURS, sharex: bool = True, sharey: bool = True
+) -> list[Axes]:
+    """Small panels in columns, titled; labels of a shared horizontal axis are under the lowest of each column."""
+    axes = list(part.subplots(panel_rows(titles), COLUMNS, squeeze=False, sharex=sharex, sharey=sharey).flat)
     for place, (panel, title) in enumerate(zip(axes, titles, strict=False)):
         panel.set_title(fitted(title, _TITLE), fontsize=6.5, weight="normal", color=color, pad=2)
-        panel.tick_params(labelbottom=place + COLUMNS >= len(titles))
+        panel.tick_params(labelbottom=not sharex or place + COLUMNS >= len(titles))
     for panel in axes[len(titles) :]:
         panel.set_visible(False)
     return axes[: len(titles)]

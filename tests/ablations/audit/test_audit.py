@@ -99,6 +99,7 @@ ODD: dict[str, dict[str, dict[str, object]]] = {
     "sgd": {"optimizer": {"method": "sgd"}},
     "halving and fine-tuning": {"optimizer": {"method": "sgd-halving"}, "finetuning": {"learning_rate": 0.5}},
     "asgd": {"optimizer": {"method": "asgd", "average_from": 3}},
+    "asgd from an epoch on": {"optimizer": {"method": "asgd", "average_from_epoch": 2}},
     "asgd far off": {"optimizer": {"method": "asgd", "average_from": 10**6}},
     "lambd and alpha": {"optimizer": {"method": "asgd", "lambd": 1e-4, "alpha": 0.75}},
     "adam": {"optimizer": {"method": "adam", "learning_rate": 1e-3}},
