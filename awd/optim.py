@@ -63,7 +63,7 @@ class Stepper:
 
     def __init__(self, model: AWDLSTM, config: OptimizerConfig, learning_rate: float, weight_decay: float) -> None:
         self.model, self.config, self.learning_rate = model, config, learning_rate
-        self.parameters = list(model.parameters())
+        self.parameters: list[Tensor] = list(model.parameters())
         kind = torch.optim.Adam if config.method == "adam" else torch.optim.SGD
         self.optimizer: torch.optim.Optimizer = kind(
             self.parameters, lr=learning_rate, weight_decay=weight_decay, fused=True
@@ -144,10 +144,10 @@ class Stepper:
     @torch.no_grad()
     def _join(self, average: AWDLSTM) -> None:
         """Take the weights into the average of ``averaged_steps`` iterates, theirs included; few launches on a GPU."""
-        averages = list(average.parameters())
+        averages: list[Tensor] = list(average.parameters())
         if self.averaged_steps == 1:
             torch._foreach_copy_(averages, self.parameters)
             return
         steps = torch._foreach_sub(self.parameters, averages)
         torch._foreach_div_(steps, self.averaged_steps)
-        torch._foreach_add_(averages, steps)
+        torch._foreach_add_(averages, list(steps))
