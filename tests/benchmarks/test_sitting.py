@@ -25,10 +25,10 @@ def only(*parts: str) -> list[str]:
 def test_all_parts_run_end_to_end_on_a_cpu_and_go_on_where_they_stopped(tmp_path: Path) -> None:
     out, profile, text = tmp_path / "out", write_profile(tmp_path / "tiny.yaml"), write_corpus(tmp_path / "own-text")
     options = ["--device", "cpu", "--out", out, *SMALL, "--profile", profile, "--dataset", text]
-    done = run("sitting", *options, "--minutes", "4", *only("tests", "step", "share"))
+    done = run("sitting", *options, "--minutes", "20", *only("tests", "step", "share"))
     assert done.returncode == 0, done.stderr
     # a row that cannot be trained is no reason not to train the others, nor for silence
-    done = run("sitting", *options, "--minutes", "4", *only("train"))
+    done = run("sitting", *options, "--minutes", "20", *only("train"))
     assert done.returncode == 0, done.stderr
     said = (out / "sitting.md").read_text(encoding="utf-8")
     for part in PARTS:
