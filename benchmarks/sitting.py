@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import pandas as pd
 import typer
 
+from ablations.experiment.suite import load_suite
 from ablations.storage.store import Store
 from awd.device import resolve_device
 from awd.files import write_text
@@ -35,7 +36,7 @@ TITLES = {
 }
 _SHARE = 0.2  # of the minutes, at most, for each part that others follow
 _SAVING = 0.1  # of the time left for training: what saving the runs and the report may take
-_LEAST = 5.0  # seconds for which a command is started at all
+_LEAST = 2.0  # seconds for which a command is started at all
 _GRACE = 60.0  # seconds that a command is given to end by itself
 _GOOD = {"train": (0, 3)}  # exit codes of success; 3 is saved at the limit
 
@@ -67,7 +68,9 @@ class Plan:
 
     def _tests(self) -> list[list[str]]:
         files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
-        return [["-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *map(str, files)]]
+        return [
+            ["-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *(str(path.relative_to(ROOT)) for path in files)]
+        ]
 
     def _step(self) -> list[list[str]]:
         saved = ["--config", self.config, "--device", self.device, "--save", "--results", str(self.out)]
@@ -95,7 +98,7 @@ class Plan:
         how = ["--backend", "threads", "--device", self.device, "--jobs", self.jobs.rpartition(",")[2]]
         kept = ["--keep-weights", "none", "--checkpoint-every", "2m"]
         what = ["--all", "--profile", self.profile, "--dataset", self.dataset]
-        return [[str(ROOT / "run_ablations.py"), "run", *what, *where, *how, *kept]]
+        return [["run_ablations.py", "run", *what, *where, *how, *kept]]
 
 
 @dataclass(frozen=True)
@@ -223,19 +226,20 @@ def bring_home(plan: Plan) -> None:
     for folder in (store.runs_folder, store.epochs_folder):
         if folder.is_dir():
             shutil.copytree(folder, plan.out / "results" / folder.name, dirs_exist_ok=True)
-    if store.runs_folder.is_dir():
-        write_text(plan.out / "train.md", trained(store, plan.profile))
+    if len(store.statuses()):
+        write_text(plan.out / "train.md", trained(store))
 
 
-def trained(store: Store, profile: str) -> str:
+def trained(store: Store) -> str:
     """How far each row came; side by side, at the epoch that all have reached."""
-    runs = store.runs()
-    runs = runs[runs["profile"] == profile]
+    order = [variant.name for variant in load_suite("table5").variants]
+    runs = store.runs().sort_values("variant", key=lambda variants: variants.map(order.index))
     epochs = store.epochs(runs["run_id"])
-    reached = int(epochs.groupby("run_id").size().reindex(runs["run_id"], fill_value=0).min()) if len(runs) else 0
+    reached = int(epochs.groupby("run_id").size().reindex(runs["run_id"], fill_value=0).min())
     rows = [_row(row, epochs[epochs["run_id"] == row["run_id"]], reached) for row in runs.to_dict("records")]
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    return f"# Rows side by side: profile {profile}\n\n{table}\n\nNothing but a finished run has a test perplexity.\n"
+    profiles = ", ".join(sorted(set(runs["profile"])))
+    return f"# Rows side by side: profile {profiles}\n\n{table}\n\nOnly a finished run has a test perplexity.\n"
 
 
 def _row(row: Mapping[Any, Any], epochs: pd.DataFrame, reached: int) -> dict[str, str]:

@@ -22,12 +22,11 @@ def only(*parts: str) -> list[str]:
     return [word for part in parts for word in ("--part", part)]
 
 
-def test_all_parts_run_end_to_end_on_a_cpu_and_go_on_where_they_stopped(tmp_path: Path) -> None:
+def test_all_parts_run_end_to_end_on_a_cpu(tmp_path: Path) -> None:
     out, profile, text = tmp_path / "out", write_profile(tmp_path / "tiny.yaml"), write_corpus(tmp_path / "own-text")
     options = ["--device", "cpu", "--out", out, *SMALL, "--profile", profile, "--dataset", text]
     done = run("sitting", *options, "--minutes", "20", *only("tests", "step", "share"))
     assert done.returncode == 0, done.stderr
-    # a row that cannot be trained is no reason not to train the others, nor for silence
     done = run("sitting", *options, "--minutes", "20", *only("train"))
     assert done.returncode == 0, done.stderr
     said = (out / "sitting.md").read_text(encoding="utf-8")
@@ -35,6 +34,7 @@ def test_all_parts_run_end_to_end_on_a_cpu_and_go_on_where_they_stopped(tmp_path
         assert all(one["good"] for one in json.loads((out / "logs" / f"{part}.json").read_text(encoding="utf-8")))
     for heading in ("# A sitting on cpu", "# One training step", "# An epoch beside", "2 in threads", "# Rows side by"):
         assert heading in said
+    assert said.count("| done ") == 9
     assert (out / "reports").is_dir()
     assert len(pd.read_parquet(out / "results" / "runs")) == 9
     assert not list(out.rglob("*.safetensors")), "no weights"
@@ -56,7 +56,7 @@ def test_what_has_no_time_left_is_not_started_and_what_takes_too_long_is_stopped
             return [["-c", "import time; time.sleep(100)"], ["-c", "pass"]]
 
     plan = Slow(tmp_path, tmp_path / "work", "cpu", "smoke", "python-docs", "tiny", ["2"], ["fast-fp32"], "1")
-    assert [one.how for one in attempt(plan, "step", 5.5)] == ["stopped after 6 s", "not started: no time was left"]
+    assert [one.how for one in attempt(plan, "step", 2.4)] == ["stopped after 2 s", "not started: no time was left"]
 
 
 def test_bad_options_are_refused_with_exit_code_2(refused: Refused, tmp_path: Path) -> None:
