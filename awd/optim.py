@@ -1,18 +1,18 @@
 """Optimizers of the paper (section 3): SGD, SGD halved on a criterion, averaged SGD, NT-ASGD; and Adam.
 
-A step is torch's own SGD or Adam at the rate of its window. What is averaged is kept apart from the step, by
-``torch.optim.swa_utils``: ``torch.optim.ASGD`` takes a step's rate from the step before, so a rate rescaled per
-window lands one step late, and with ``t0=0`` it leaves the first iterate out of the average.
+A step is torch's own SGD or Adam at the rate of its window. What is averaged is kept apart from the step:
+``torch.optim.ASGD`` takes a step's rate from the step before, so a rate rescaled per window lands one step late, and
+with ``t0=0`` it leaves the first iterate out of the average; ``torch.optim.swa_utils`` waits for a GPU at every update.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from awd.config import OptimizerConfig
 from awd.model import AWDLSTM
@@ -63,26 +63,24 @@ class Stepper:
 
     def __init__(self, model: AWDLSTM, config: OptimizerConfig, learning_rate: float, weight_decay: float) -> None:
         self.model, self.config, self.learning_rate = model, config, learning_rate
-        self.parameters = list(model.parameters())
+        self.parameters: list[Tensor] = list(model.parameters())
         kind = torch.optim.Adam if config.method == "adam" else torch.optim.SGD
         self.optimizer: torch.optim.Optimizer = kind(
             self.parameters, lr=learning_rate, weight_decay=weight_decay, fused=True
         )
-        self.average: AveragedModel | None = None
+        self.average: AWDLSTM | None = None
         self.epoch = 0  # epochs of the phase that have ended
         self.steps = 0
         self.averaged_steps = 0
 
     def start_averaging(self) -> None:
         """Average the iterates from the next step on: the plain mean of the weights after each step."""
-        self.average = AveragedModel(self.model)
+        self.average = deepcopy(self.model)
 
     @property
     def evaluated(self) -> AWDLSTM:
         """The network whose validation counts: the average of the iterates where there is one, else the raw one."""
-        if self.average is None or not self.averaged_steps:
-            return self.model
-        return cast(AWDLSTM, self.average.module)
+        return self.average if self.average is not None and self.averaged_steps else self.model
 
     def step(self, loss: Tensor, rate_scale: float = 1.0) -> None:
         """Differentiate ``loss``, clip, and step at ``learning_rate * rate_scale``."""
@@ -105,8 +103,8 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         if self.average is not None:
-            self.average.update_parameters(self.model)
             self.averaged_steps += 1
+            self._join(self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """Its part of a checkpoint, the weights aside; a tied matrix once."""
@@ -116,7 +114,7 @@ class Stepper:
             "steps": self.steps,
             "averaged_steps": self.averaged_steps,
             "averaging": self.average is not None,
-            "average": {} if self.average is None else dict(self.average.module.named_parameters()),
+            "average": {} if self.average is None else dict(self.average.named_parameters()),
             "optimizer": {
                 str(index): {name: moment for name, moment in of_one.items() if moment is not None}
                 for index, of_one in moments.items()
@@ -131,8 +129,7 @@ class Stepper:
         if state["averaging"]:
             self.start_averaging()
             assert self.average is not None
-            self.average.module.load_state_dict(state["average"], strict=False)  # a tied matrix has two names
-            self.average.n_averaged.fill_(self.averaged_steps)
+            self.average.load_state_dict(state["average"], strict=False)  # a tied matrix has two names
         moments = {
             int(index): {name: moment.clone() for name, moment in of_one.items()}
             for index, of_one in state.get("optimizer", {}).items()
@@ -142,8 +139,18 @@ class Stepper:
     def _decay(self) -> float:
         return float((1 + self.config.lambd * self.learning_rate * self.averaged_steps) ** -self.config.alpha)
 
+    @torch.no_grad()
     def _shrink(self, rate: float) -> None:
         if self.config.lambd:
-            with torch.no_grad():
-                for parameter in self.parameters:
-                    parameter.mul_(1 - self.config.lambd * rate)
+            torch._foreach_mul_(self.parameters, 1 - self.config.lambd * rate)
+
+    @torch.no_grad()
+    def _join(self, average: AWDLSTM) -> None:
+        """Take the weights into the average of ``averaged_steps`` iterates, theirs included; few launches on a GPU."""
+        averages: list[Tensor] = list(average.parameters())
+        if self.averaged_steps == 1:
+            torch._foreach_copy_(averages, self.parameters)
+            return
+        steps = torch._foreach_sub(self.parameters, averages)
+        torch._foreach_div_(steps, self.averaged_steps)
+        torch._foreach_add_(averages, list(steps))

@@ -49,12 +49,14 @@ class Setting:
         config: of the runs.
         vocabulary_size: number of words.
         engine: what computes the training steps.
+        device: where, resolved.
     """
 
     name: str
     config: Config
     vocabulary_size: int
     engine: Engine
+    device: str = "cpu"
 
 
 @app.command()
@@ -70,6 +72,7 @@ def epoch(
         int | None, typer.Option("--batch-size", min=1, help="Sequences. Default: the configuration's.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads.")] = 1,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     windows: Annotated[int, typer.Option("--windows", min=1, help="Training steps counted in each pass.")] = 8,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Passes without and with averaging.")] = 3,
     whole: Annotated[
@@ -95,25 +98,26 @@ def epoch(
         raise InputError(f"--config: {unknown('configuration', config, SPLITS)}")
     import torch
 
-    from awd.device import keep_freed_memory, use_exact_float32
+    from awd.device import keep_freed_memory, resolve_device, use_exact_float32
     from awd.engine import make_engine
 
     torch.set_num_threads(threads)
     use_exact_float32()
     keep_freed_memory()
     about = machine()
-    setting = make_setting(config, make_engine(engine, precision, "cpu"), batch_size)
+    device = resolve_device(device)
+    setting = make_setting(config, make_engine(engine, precision, device), batch_size, device)
     rows = measure(setting, windows, rounds, whole)
     page = render(setting, rows, threads)
     print(page, end="")
     if save:
         batch = setting.config.training.batch_size
-        name = f"epoch-{config}-b{batch}-{setting.engine.name}-{setting.engine.precision}"
+        name = f"epoch-{config}-b{batch}-{setting.engine.name}-{setting.engine.precision}{'-cuda' * (device != 'cpu')}"
         paths = write(f"{name}{'-whole' * whole}", frame(setting, rows, threads), page, results, about)
         say(f"written: {', '.join(map(str, paths))}")
 
 
-def make_setting(name: str, engine: Engine, batch_size: int | None = None) -> Setting:
+def make_setting(name: str, engine: Engine, batch_size: int | None = None, device: str = "cpu") -> Setting:
     """A configuration cut to one epoch."""
     chosen = CONFIGURATIONS[name]
     config = replace(
@@ -121,7 +125,7 @@ def make_setting(name: str, engine: Engine, batch_size: int | None = None) -> Se
         training=replace(chosen.config.training, batch_size=batch_size or chosen.batch_size, epochs=1),
         finetuning=replace(chosen.config.finetuning, epochs=0),
     )
-    return Setting(name, config, chosen.vocabulary_size, engine)
+    return Setting(name, config, chosen.vocabulary_size, engine, device)
 
 
 def measure(setting: Setting, windows: int, rounds: int, whole: bool) -> list[dict[str, Any]]:
@@ -169,6 +173,7 @@ def step_seconds(setting: Setting, corpus: Encoded, averaging: bool, windows: in
     for window in cut[: _WARM_UP + windows]:
         started = time.perf_counter()
         trainer.step(window)
+        _wait(setting)
         seconds.append(time.perf_counter() - started)
     return seconds[_WARM_UP:]
 
@@ -178,7 +183,15 @@ def make_trainer(setting: Setting, corpus: Encoded, averaging: bool, seed: int) 
     from awd.trainer import Trainer
 
     optimizer = replace(setting.config.optimizer, method="asgd" if averaging else "sgd", average_from=0)
-    return Trainer(replace(setting.config, optimizer=optimizer), corpus, seed, engine=setting.engine)
+    config = replace(setting.config, optimizer=optimizer)
+    return Trainer(config, corpus, seed, device=setting.device, engine=setting.engine)
+
+
+def _wait(setting: Setting) -> None:
+    if setting.device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(setting.device)
 
 
 def validation_seconds(setting: Setting, corpus: Encoded) -> float:
@@ -276,7 +289,7 @@ def render(setting: Setting, rows: list[dict[str, Any]], threads: int) -> str:
 | **an epoch** ({how}) | {found["epoch"]:.1f} | **{found["ratio"]:.3f}** |
 
 Goal: at most {GOAL}. From round to round {found["lowest"]:.3f} to {found["highest"]:.3f}.
-Batch {training.batch_size}, {threads} thread{"s" * (threads != 1)}.
+Batch {training.batch_size}, {threads} thread{"s" * (threads != 1)}{", on a GPU" * (setting.device != "cpu")}.
 
 Steps are the trainer's own, the same windows without and with averaging in turns; seconds are the median of
 {timed} steps each, times the {count:,} windows into which an epoch cuts {train:,} tokens. Validation is

@@ -147,7 +147,7 @@ class Worker:
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            torch.cuda.current_stream(self.device).synchronize()  # in a thread, its own
 
     def _peak_mib(self) -> float:
         if self.device.type == "cuda":
@@ -155,6 +155,26 @@ class Worker:
         # never less than the parent's when it started this process, which is small: it does without torch
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB on Linux
+
+
+class MeasuredThread:
+    """A training in whichever thread asks, on a GPU on a stream of its own; asked as a process is.
+
+    Args:
+        engine: a key of :data:`benchmarks.configurations.ENGINES`.
+        settings: ``config``, ``batch_size`` and ``device``.
+    """
+
+    def __init__(self, engine: str, settings: dict[str, Any]) -> None:
+        device = settings["device"]
+        self._stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
+        with torch.cuda.stream(self._stream):
+            self._worker = Worker(CONFIGURATIONS[settings["config"]], engine, settings["batch_size"], device)
+
+    def ask(self, **order: Any) -> dict[str, Any]:
+        """Time some steps: ``do="time", steps=3``."""
+        with torch.cuda.stream(self._stream):
+            return self._worker.time(order["steps"])
 
 
 def main() -> None:

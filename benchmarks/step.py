@@ -21,7 +21,7 @@ from awd.messages import unknown
 from benchmarks.command import WIDE, MeasurementError, make_app, run, say, stderr
 from benchmarks.configurations import CONFIGURATIONS, ENGINES
 from benchmarks.processes import EngineProcess
-from benchmarks.record import machine, write
+from benchmarks.record import RESULTS, machine, write
 from benchmarks.tables import operations_frame, operations_page, summary, terminal_table, timings_frame, timings_page
 
 app = make_app("the process of an engine failed")
@@ -55,7 +55,8 @@ def step(
         str | None, typer.Option("--profile", help="Instead of timing: what one step of this engine spends time on.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and no table.")] = False,
-    save: Annotated[bool, typer.Option("--save", help="Write it to benchmarks/results/ too.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
+    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
 ) -> None:
     """Time one training step: masks, forward, loss, backward, clipping, the optimizer's step.
 
@@ -75,12 +76,16 @@ def step(
     if profile is not None:
         if as_json:
             raise InputError("--json: --profile prints a table in markdown; leave one of the two out")
-        _profile(_engines("--profile", profile)[0], settings, about, save)
+        frame, page = _profile(_engines("--profile", profile)[0], settings)
+        if save:
+            _say_written(write(_file_name(f"profile-{profile}", settings), frame, page, results, about))
+        print(page, end="")
         return
     names = _engines("--engines", engines)
     result = {**settings, **_measure(names, settings, rounds, steps), "machine": about}
     if save:
-        _say_written(write(_file_name("step", settings), timings_frame(result), timings_page(result), about=about))
+        name, frame, page = _file_name("step", settings), timings_frame(result), timings_page(result)
+        _say_written(write(name, frame, page, results, about))
     if as_json:
         print(json.dumps(result))
     else:
@@ -152,16 +157,14 @@ def _rounds(
     return answers
 
 
-def _profile(engine: str, settings: dict[str, Any], about: dict[str, Any], save: bool) -> None:
+def _profile(engine: str, settings: dict[str, Any]) -> tuple[Any, str]:
+    """The operations of one step, as frame and page."""
     with EngineProcess(engine, settings) as worker:
         worker.wait_until_ready()
         worker.ask(do="time", steps=1)
         operations = worker.ask(do="profile")["operations"]
     frame = operations_frame(engine, settings, operations)
-    page = operations_page(frame)
-    if save:
-        _say_written(write(_file_name(f"profile-{engine}", settings), frame, page, about=about))
-    print(page, end="")
+    return frame, operations_page(frame)
 
 
 def _file_name(kind: str, settings: dict[str, Any]) -> str:

@@ -13,21 +13,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Protocol
 
 import pandas as pd
 import typer
 
 from ablations.experiment.suite import load_suite
 from ablations.storage.store import Store
+from awd.device import resolve_device
 from awd.errors import InputError
 from awd.messages import unknown
 from benchmarks.command import MeasurementError, make_app, run, say
 from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.gpu import GpuWatch
 from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 
 PARTS = ("jobs", "tokens", "hidden", "variants")
+CARRIERS = ("processes", "threads")
 # of table5, those that train for as many epochs as the full model
 VARIANTS = tuple(v.name for v in load_suite("table5").variants if not {"finetuning", "optimizer"} & v.overrides.keys())
 # the smoke profile at sizes at which an epoch is mostly training
@@ -36,6 +39,13 @@ OVERHEADS = ("overhead", "overhead with audit")
 _RUN = Path(__file__).resolve().parent.parent / "run_ablations.py"
 
 app = make_app("a process or a sweep failed")
+
+
+class Run(Protocol):
+    """What trains as it is asked to."""
+
+    def ask(self, **order: Any) -> dict[str, Any]:
+        """Do something, such as ``do="time", steps=3``, and answer."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,13 @@ def suite(
     parts: Annotated[str, typer.Option("--parts", help=f"What to measure: some of {','.join(PARTS)}.")] = ",".join(
         PARTS
     ),
+    carriers: Annotated[
+        str, typer.Option("--carriers", help=f"What carries runs side by side: some of {','.join(CARRIERS)}.")
+    ] = "processes",
+    device: Annotated[str, typer.Option("--device", help="Of runs side by side: cpu, cuda or cuda:N.")] = "cpu",
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Of runs side by side. Default: the configuration's.")
+    ] = None,
     config: Annotated[
         str, typer.Option("--config", help=f"What runs side by side train: {', '.join(CONFIGURATIONS)}.")
     ] = "paper-ptb",
@@ -89,9 +106,9 @@ def suite(
 ) -> None:
     """Tokens a second of runs side by side; seconds of an epoch and of a sweep as text, layers and variants double.
 
-    Side by side: a process and a thread each; all start at a barrier, and each goes on until the slowest has been
-    measured. Rounds of one run and of several take turns. Sweeps: the real command line, one run at a time, the smoke
-    profile made larger, in a folder thrown away.
+    Side by side: a process and a thread each, or threads of one process (on a GPU with a stream each); all start at a
+    barrier, and each goes on until the slowest has been measured. Rounds of one run and of several take turns. Sweeps:
+    the real command line, one run at a time, the smoke profile made larger, in a folder thrown away.
 
     **Examples**
 
@@ -99,25 +116,29 @@ def suite(
     * `python -m benchmarks.throughput --parts jobs --jobs 1,2,4 --config demo` — only runs side by side
     * `python -m benchmarks.throughput --parts variants --variants 1,2` — only what the runner adds
     """
-    chosen = [part.strip() for part in parts.split(",") if part.strip()]
-    for part in chosen:
-        if part not in PARTS:
-            raise InputError(f"--parts: {unknown('part', part, PARTS)}")
+    chosen, carried = names("--parts", "part", parts, PARTS), names("--carriers", "carrier", carriers, CARRIERS)
     if config not in CONFIGURATIONS:
         raise InputError(f"--config: {unknown('configuration', config, CONFIGURATIONS)}")
     counts = sorted({1, *numbers("--jobs", jobs)})
     sizes = {"tokens": numbers("--tokens", tokens), "hidden": numbers("--hidden", hidden)}
     sweeps = numbers("--variants", variants, most=len(VARIANTS))
-    about, computed = machine(), resolve(engine, precision)
+    device = resolve_device(device)
+    about, computed = machine(), resolve(engine, precision, device)
     rows: list[dict[str, Any]] = []
     if "jobs" in chosen:
-        rows += side_by_side(config, computed, counts, rounds, seconds)
+        batch = batch_size or CONFIGURATIONS[config].batch_size
+        settings = {"config": config, "batch_size": batch, "threads": 1, "device": device}
+        # threads last: what this process then holds of a GPU would be missing to the others
+        for carrier in sorted(carried):
+            rows += side_by_side(carrier, settings, computed, counts, rounds, seconds)
     for part, key in (("tokens", "corpus.train_tokens"), ("hidden", "model.hidden_size")):
         if part in chosen:
             rows += epochs_by_size(part, key, sizes[part], computed)
     if "variants" in chosen:
         rows += sweeps_by_size(sweeps, repeats, computed)
-    frame = pd.DataFrame(rows).assign(config=config, engine=computed.engine, precision=computed.precision)
+    frame = pd.DataFrame(rows).assign(
+        config=config, engine=computed.engine, precision=computed.precision, device=device
+    )
     page = render(frame)
     print(page, end="")
     if save:
@@ -136,40 +157,68 @@ def numbers(option: str, text: str, most: int = 10**9) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def resolve(engine: str, precision: str) -> Computed:
-    """What ``auto`` stands for on this machine's processor."""
+def names(option: str, kind: str, text: str, known: Sequence[str]) -> list[str]:
+    """``a,b`` as names, each once.
+
+    Raises:
+        InputError: one that is not known.
+    """
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    for name in given:
+        if name not in known:
+            raise InputError(f"{option}: {unknown(kind, name, known)}")
+    return list(dict.fromkeys(given))
+
+
+def resolve(engine: str, precision: str, device: str = "cpu") -> Computed:
+    """What ``auto`` stands for on a device."""
     from awd.engine import make_engine
 
-    made = make_engine(engine, precision, "cpu")
+    made = make_engine(engine, precision, device)
     return Computed(made.name, made.precision)
 
 
 def side_by_side(
-    config: str, computed: Computed, counts: Sequence[int], rounds: int, seconds: float, device: str = "cpu"
+    carrier: str, settings: dict[str, Any], computed: Computed, counts: Sequence[int], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Tokens a second summed over runs side by side, for each number of them in each round."""
-    chosen = CONFIGURATIONS[config]
-    settings = {"config": config, "batch_size": chosen.batch_size, "threads": 1, "device": device}
-    tokens, rows = chosen.batch_size * chosen.length, []
+    """Of each number of runs side by side in each round, a row each for ``jobs``, tokens a second added up, and, where
+    it is known, for the share of time in which the GPU idled and for the memory in use there, in MiB."""
+    chosen, device = CONFIGURATIONS[settings["config"]], settings["device"]
+    tokens, rows = settings["batch_size"] * chosen.length, []
     with ExitStack() as stack:
-        name = f"{computed.engine}-{computed.precision}"
-        processes = [stack.enter_context(EngineProcess(name, settings)) for _ in range(max(counts))]
-        for process in processes:
-            process.wait_until_ready()
-            process.ask(do="time", steps=1)  # memory is allocated and kernels are chosen in the first
+        runs = _made(carrier, f"{computed.engine}-{computed.precision}", settings, max(counts), stack)
+        for run in runs:
+            run.ask(do="time", steps=1)  # memory is allocated and kernels are chosen in the first
         for number in range(1, rounds + 1):
             for count in counts if number % 2 else reversed(counts):
-                rates = rates_together(processes[:count], chosen.steps_per_round, tokens, seconds)
-                rows.append({"part": "jobs", "size": count, "repeat": number, "value": sum(rates)})
-                say(f"round {number}, {count} at a time: {sum(rates):.0f} tokens a second")
+                with GpuWatch(device) as gpu:
+                    total = sum(rates_together(runs[:count], chosen.steps_per_round, tokens, seconds))
+                found = {"jobs": total, "idle share": gpu.idle, "MiB in use": gpu.memory_mib}
+                common = {"carrier": carrier, "size": count, "repeat": number}
+                rows += [{"part": part, **common, "value": value} for part, value in found.items() if value is not None]
+                say(f"{carrier}, round {number}, {count} at a time: {total:.0f} tokens a second")
     return rows
 
 
-def rates_together(processes: Sequence[EngineProcess], steps: int, tokens: int, seconds: float) -> list[float]:
-    """Tokens a second of each process, all training at once.
+def _made(carrier: str, name: str, settings: dict[str, Any], count: int, stack: ExitStack) -> Sequence[Run]:
+    """Runs of one engine, ready to be asked."""
+    if carrier == "processes":
+        processes = [stack.enter_context(EngineProcess(name, settings)) for _ in range(count)]
+        for process in processes:
+            process.wait_until_ready()
+        return processes
+    from ablations.execution.worker import compute_on_one_thread
+    from benchmarks.measured_process import MeasuredThread
+
+    compute_on_one_thread()
+    return [MeasuredThread(name, settings) for _ in range(count)]
+
+
+def rates_together(processes: Sequence[Run], steps: int, tokens: int, seconds: float) -> list[float]:
+    """Tokens a second of each run, all training at once.
 
     Args:
-        processes: each with its model built.
+        processes: or threads, each with its model built.
         steps: between two looks at the clock.
         tokens: of a step.
         seconds: each is measured until the first look after so long.
@@ -254,7 +303,9 @@ def render(frame: pd.DataFrame) -> str:
     parts = [f"# Runs side by side, and cost by size: {computed}\n"]
     if (frame["part"] == "jobs").any():
         parts.append(f"Runs of {frame['config'].iloc[0]} side by side, one thread each: tokens a second, added up\n")
-        parts.append(_jobs_table(frame[frame["part"] == "jobs"]) + "\n\nGoal: two runs give at least 1.9 times one.\n")
+        parts.append(_jobs_table(frame) + "\n")
+        if frame["device"].eq("cpu").all():
+            parts.append("Goal: two runs give at least 1.9 times one.\n")
     for part, title in titles.items():
         of_part = frame[frame["part"] == part]
         if len(of_part):
@@ -265,18 +316,24 @@ def render(frame: pd.DataFrame) -> str:
 
 
 def _jobs_table(frame: pd.DataFrame) -> str:
-    rates = frame.pivot(index="repeat", columns="size", values="value")
-    ratios = rates.div(rates[1], axis=0)
-    rows = [
-        {
-            "runs": count,
-            "tokens a second": f"{rates[count].median():.0f}",
-            "lowest to highest": f"{rates[count].min():.0f} to {rates[count].max():.0f}",
-            "times one run": f"{ratios[count].median():.2f}",
-            "lowest to highest of a round": f"{ratios[count].min():.2f} to {ratios[count].max():.2f}",
-        }
-        for count in rates.columns
-    ]
+    medians = frame.dropna(subset="carrier").groupby(["part", "carrier", "size"])["value"].median()
+    rows = []
+    for carrier, of_carrier in frame[frame["part"] == "jobs"].groupby("carrier"):
+        rates = of_carrier.pivot(index="repeat", columns="size", values="value")
+        ratios = rates.div(rates[1], axis=0)
+        for count in rates.columns:
+            idle, memory = (medians.get((part, carrier, count)) for part in ("idle share", "MiB in use"))
+            on_gpu = {} if idle is None else {"GPU idle": f"{idle:.0%}", "MiB in use there": f"{memory:,.0f}"}
+            rows.append(
+                {
+                    "runs": f"{count} in {carrier}",
+                    "tokens a second": f"{rates[count].median():.0f}",
+                    "lowest to highest": f"{rates[count].min():.0f} to {rates[count].max():.0f}",
+                    "times one run": f"{ratios[count].median():.2f}",
+                    "lowest to highest of a round": f"{ratios[count].min():.2f} to {ratios[count].max():.2f}",
+                    **on_gpu,
+                }
+            )
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 

@@ -147,11 +147,11 @@ class TrainingOptions:
     ] = None
     device: DeviceOption = "auto"
     gpus: Annotated[
-        str | None, how("--gpus", help="Spread the runs over these GPUs, for example 0,1; each run sees one.")
+        str | None, how("--gpus", help="Spread the runs over these GPUs, for example 0,1; each run uses one.")
     ] = None
     backend: Annotated[
-        Literal["loky", "sequential", "dask"],
-        how("--backend", help="Processes of this machine, this process itself, or a Dask cluster."),
+        Literal["loky", "threads", "sequential", "dask"],
+        how("--backend", help="Processes of this machine, threads, this process itself, or a Dask cluster."),
     ] = "loky"
     scheduler: Annotated[
         str | None, how("--scheduler", help="With --backend dask: tcp://host:8786, or a scheduler file.")

@@ -60,6 +60,11 @@ class RunOptions:
         # as many trainings as cores would not fit on most GPUs
         return len(self.gpus) or (1 if self.device.startswith("cuda") else joblib.cpu_count())
 
+    @property
+    def devices(self) -> list[str]:
+        """Those of this machine that runs may be dealt out over."""
+        return [f"cuda:{gpu}" for gpu in self.gpus] or [self.device]
+
 
 @dataclass(frozen=True)
 class Context:

@@ -72,7 +72,7 @@ def run_plan(plan: Sequence[RunSpec], store: Store, options: RunOptions, console
     specs = remaining(plan, store, force=options.force, retry_failed=options.retry_failed)
     if not specs:
         return SweepOutcome([], None)
-    backend = make_backend(options.backend, options.at_once, options.scheduler, options.gpus_per_run)
+    backend = make_backend(options.backend, options.at_once, options.scheduler, options.gpus_per_run, options.devices)
     invocation = Invocation(store.root, partial(say, console))
     jobs, contradicted = _audited_jobs(specs, store, options, backend, invocation, console)
     by_id = {job.spec.run_id: job for job in [*jobs, *contradicted]}

@@ -196,3 +196,30 @@ def test_no_mask_hands_back_the_values_themselves():
     values = torch.ones(3)
     assert apply(None, values) is values
     assert apply(torch.tensor([0.0, 2.0, 2.0]), values).tolist() == [0, 2, 2]
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_where_masks_of_a_kind_are_drawn_at_once_they_have_the_same_shapes(layers):
+    model = replace(MODEL, num_layers=layers)
+    on_cpu, elsewhere = (
+        draw_masks(model, RegularizationConfig(), 11, 3, streams=None, device=torch.device(device))
+        for device in ("cpu", "meta")
+    )
+    for field in fields(Masks):
+        of_cpu, of_other = getattr(on_cpu, field.name), getattr(elsewhere, field.name)
+        for one, other in zip(of_cpu, of_other, strict=True) if isinstance(of_cpu, tuple) else [(of_cpu, of_other)]:
+            assert one.shape == other.shape
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_there_are_as_many_draws_as_kinds():
+    device, streams = torch.device("cuda"), Streams(0, "cuda")
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities) as profiler:
+        masks = draw_masks(MODEL, RegularizationConfig(), 11, 3, streams=streams, device=device)
+    assert sum(event.count for event in profiler.key_averages() if event.key == "aten::random_") == len(fields(Masks))
+    again = draw_masks(MODEL, RegularizationConfig(), 11, 3, streams=Streams(0, "cuda"), device=device)
+    for one, other in zip(masks.weight, again.weight, strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(masks.weight[0], masks.weight[1])

@@ -4,6 +4,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from awd import engine as engine_module
 from awd.config import ModelConfig, OptimizerConfig
@@ -14,6 +15,7 @@ from awd.model import AWDLSTM
 from awd.optim import Stepper
 from awd.streams import Streams
 from awd.trainer import Trainer
+from awd.windows import windows
 from tests.awd.engines import BF16, ENGINES, FP32, label
 from tests.awd.tiny import tiny_config, tiny_corpus
 
@@ -293,6 +295,36 @@ def test_cuda_agrees_in_double_precision(monkeypatch, engine):
     monkeypatch.setattr(engine_module, "_FEWEST_LOGITS", 0)
     found, expected = gradients_of(make(engine).double().cuda()), gradients_of(make().double())
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+
+
+class NothingIsAsked(TorchDispatchMode):
+    """Refuses what makes a host wait for a device: values read from tensors, shapes that depend on values, copies of
+    host values."""
+
+    asking = ("_local_scalar_dense", "nonzero", "masked_select", "item", "equal", "_unique", "unique_dim", "lift_fresh")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().partition("::")[2].partition(".")[0]
+        assert name not in self.asking, name
+        assert name != "index" or all(index is None or index.dtype != torch.bool for index in args[1]), "boolean index"
+        return func(*args, **(kwargs or {}))
+
+
+@every_engine
+@pytest.mark.parametrize("method", ["asgd", "adam"])
+@pytest.mark.usefixtures("at_any_size")
+def test_a_step_asks_for_no_value(engine, method):
+    config = tiny_config(optimizer={"method": method, "lambd": 1e-4 * (method == "asgd")})
+    trainer = Trainer(config, CORPUS, 0, engine=engine)
+    lengths = trainer.streams["window lengths"]
+    first, second, *rest = windows(len(trainer.train_data), config.windows, lengths)
+    trainer.step(first)  # in which the average is made
+    trainer.step(second)
+    with NothingIsAsked():
+        for window in rest[:3]:
+            trainer.step(window)
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NothingIsAsked():
+        trainer.position.losses[-1].item()
 
 
 @pytest.mark.gpu

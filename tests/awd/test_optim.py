@@ -269,3 +269,15 @@ def test_a_trigger_goes_on_from_its_state():
     assert first_firing(first, values[:5]) is None
     second.load_state_dict(first.state_dict())
     assert first_firing(second, values[5:]) == 8 - 5
+
+
+def test_the_average_is_to_the_bit_what_torch_gives_on_a_cpu() -> None:
+    model = network().float()
+    stepper = Stepper(model, OptimizerConfig(method="asgd", average_from=0), 0.5, 0.0)
+    theirs = torch.optim.swa_utils.AveragedModel(model)
+    for step in range(STEPS):
+        stepper.step(loss_of([weight.double() for weight in model.parameters()], step))
+        theirs.update_parameters(model)
+        assert stepper.average is not None
+        for mine, expected in zip(stepper.average.parameters(), theirs.module.parameters(), strict=True):
+            assert torch.equal(mine, expected)

@@ -334,7 +334,7 @@ def test_a_tied_matrix_is_taken_once_and_loaded_as_one(tied: bool) -> None:
         assert ("decoder.weight" in state[part]) == (not tied)
     trainer = gone_on_with(config, state)
     assert trainer.stepper.average is not None
-    for model in (trainer.model, trainer.stepper.average.module):
+    for model in (trainer.model, trainer.stepper.average):
         assert (model.decoder.weight is model.embedding.weight) == tied
 
 

@@ -1,23 +1,26 @@
-"""What carries the runs: processes of this machine, this process itself, or a Dask cluster; by name."""
+"""What carries the runs, by name: processes of this machine, threads, this process itself, or a Dask cluster."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ablations.execution.backends.backend import Backend
 from awd.errors import ConfigError
 
-BACKENDS = ("loky", "sequential", "dask")
-
-__all__ = ["BACKENDS", "Backend", "make_backend"]
+__all__ = ["Backend", "make_backend"]
 
 
-def make_backend(name: str, at_once: int, scheduler: str | None = None, gpus_per_run: int = 0) -> Backend:
+def make_backend(
+    name: str, at_once: int, scheduler: str | None = None, gpus_per_run: int = 0, devices: Sequence[str] = ("cpu",)
+) -> Backend:
     """The backend of a name.
 
     Args:
-        name: one of :data:`BACKENDS`.
+        name: ``loky``, ``threads``, ``sequential`` or ``dask``.
         at_once: runs at a time; on a cluster its workers decide.
         scheduler: address or file of a Dask scheduler.
         gpus_per_run: of the resource ``GPU`` that Dask workers declare.
+        devices: to deal threads out over.
 
     Raises:
         ConfigError: options that contradict each other.
@@ -34,6 +37,10 @@ def make_backend(name: str, at_once: int, scheduler: str | None = None, gpus_per
         from ablations.execution.backends.sequential import Sequential
 
         return Sequential()
+    if name == "threads":
+        from ablations.execution.backends.threads import Threads
+
+        return Threads(at_once, devices)
     from ablations.execution.backends.loky import Loky
 
     return Loky(at_once)

@@ -207,23 +207,26 @@ class RatesLandOneStepLate(Stepper):
 class AveragesWhatWasBefore(Stepper):
     def start_averaging(self):
         super().start_averaging()
-        self.average.update_parameters(self.model)
+        self.averaged_steps += 1
 
 
 class LeavesOutTheFirstIterate(Stepper):
     """As ``torch.optim.ASGD`` with ``t0=0``."""
 
+    left_out = False
+
     def step(self, loss, rate_scale=1.0):
         super().step(loss, rate_scale)
-        if self.averaged_steps == 2:
-            self.average.n_averaged.zero_()
-            self.average.update_parameters(self.model)
+        if self.averaged_steps == 2 and not self.left_out:
+            self.averaged_steps, self.left_out = 1, True
+            self._join(self.average)
 
 
 class AveragesByExponentialDecay(Stepper):
-    def start_averaging(self):
-        decay = torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
-        self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=decay)
+    def _join(self, average):
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), self.parameters, strict=True):
+                mean.lerp_(weight, 0.1 if self.averaged_steps > 1 else 1.0)
 
 
 class DecaysNoBiases(Stepper):

@@ -44,7 +44,7 @@ def differences(first: dict, second: dict, prefix: str = "") -> set[str]:
         ("no-weight-drop", {"regularization.weight_dropout"}),
     ],
 )
-@pytest.mark.parametrize("name", ["paper", "small", "demo", "smoke"])
+@pytest.mark.parametrize("name", ["paper", "paper-short", "small", "demo", "smoke"])
 def test_a_variant_takes_away_one_thing_and_retunes_nothing(name: str, variant: str, fields: set[str]) -> None:
     profile = load_profile(name)
     dataset = profile.datasets[0]
