@@ -26,10 +26,10 @@ def make_up_a_text(folder: Path) -> Path:
 
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else make_up_a_text(Path("made-up-text"))
 
-# three variants and two seeds on a tiny network; leave `settings` out for the demo's own sizes
+# two variants and two seeds on a tiny network; leave `settings` out for the demo's own sizes
 data = ablations.run(
     datasets=str(folder),
-    variants=["full", "no-weight-drop", "no-ar-tar"],
+    variants=["full", "no-weight-drop"],
     seeds=2,
     settings={"model.embedding_size": 16, "model.hidden_size": 24, "training.epochs": 3, "finetuning.epochs": 2},
 )

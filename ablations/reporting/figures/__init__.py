@@ -36,14 +36,14 @@ __all__ = [
     "styled",
 ]
 
-_DRAWN: dict[str, Callable[[Comparison], Figure | None]] = {
+_DRAW: dict[str, Callable[[Comparison], Figure | None]] = {
     "differences": draw_differences,
     "curves": draw_curves,
     "training": draw_training,
     "ranks": draw_ranks,
     "pairs": draw_pairs,
 }
-NAMES = tuple(_DRAWN)
+NAMES = tuple(_DRAW)
 
 
 _Shown = TypeVar("_Shown")
@@ -61,7 +61,7 @@ def finished(draw_one: Callable[[_Shown], _Drawn], data: _Shown, width: float = 
 
 def draw(data: Comparison, width: float = WIDTH, ladder: Ladder | None = None) -> dict[str, Figure]:
     """Every figure that the data can fill, by name, of a width in inches."""
-    figures = {name: finished(draw_one, data, width) for name, draw_one in _DRAWN.items()}
+    figures = {name: finished(draw_one, data, width) for name, draw_one in _DRAW.items()}
     if ladder is not None:
         figures["ladder"] = finished(draw_ladder, ladder, width)
     return {name: figure for name, figure in figures.items() if figure is not None}
