@@ -18,7 +18,7 @@ def make_up_a_text(folder: Path) -> Path:
     draw = random.Random(1)
     folder.mkdir(exist_ok=True)
     for split, lines in (("train", 1500), ("valid", 60), ("test", 60)):
-        who, does = ["cat", "dog", "owl"], ["sees", "hears", "finds"]
+        who, does = ["cat", "dog", "owl", "hen", "fox"], ["sees", "hears", "finds"]
         told = [f"the {draw.choice(who)} {draw.choice(does)} a {draw.choice(who)}\n" for _ in range(lines)]
         (folder / f"{split}.txt").write_text("".join(told), encoding="utf-8")
     return folder
