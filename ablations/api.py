@@ -19,6 +19,8 @@ from ablations.storage.snapshot import Snapshot
 from ablations.storage.status import Status
 from ablations.storage.store import Store
 from ablations.terminal import say
+from awd.errors import InputError
+from awd.messages import unknown
 
 if TYPE_CHECKING:
     from ablations.execution.job import RunOptions
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 
 Names = str | Sequence[str]
 Folder = str | Path
+_KNOWN = {  # what the command line takes, too
+    "engine": ("auto", "torch", "fast"),
+    "precision": ("auto", "fp32", "bf16"),
+    "backend": ("loky", "sequential", "dask"),
+    "interval": ("t", "bootstrap"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ def run(
     profile: str = "demo",
     datasets: Names = (),
     variants: Names | None = None,
-    seeds: int | Iterable[int] | None = None,
+    seeds: int | str | Iterable[int] | None = None,
     settings: Mapping[str, object] | Sequence[str] = (),
     results: Folder = "results",
     jobs: int | None = None,
@@ -67,7 +75,7 @@ def run(
         suite: what is compared: a name, or the path of a .yaml file; likewise ``profile``, the scale.
         datasets: names, or paths of folders with train, valid and test files; by default the profile's.
         variants: names; by default all of the suite.
-        seeds: 3 is seeds 1 to 3, ``[1, 5]`` these; by default the profile's.
+        seeds: 3 is seeds 1 to 3, ``[1, 5]`` or ``"1,5"`` these; by default the profile's.
         settings: fields overridden in every run, such as ``{"model.hidden_size": 600}``.
         results: where runs are stored, and found again.
         jobs: runs at a time; by default as many as cores, or 1 on a GPU.
@@ -87,9 +95,15 @@ def run(
     >>> data.runs[["variant", "seed", "status"]].to_dict("records")[1]
     {'variant': 'no-ar-tar', 'seed': 1, 'status': 'done'}
     """
+    from ablations.execution.gpus import parse_gpus
     from ablations.execution.job import RunOptions
     from awd.device import resolve_device
 
+    _require_known(engine=engine, precision=precision, backend=options.get("backend", "loky"))
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs {jobs!r}: expected 1 or more")
+    if options.get("gpus"):
+        options["gpus"] = parse_gpus(",".join(map(str, options["gpus"])))
     data_folder = None if data_dir is None else Path(data_dir)
     selection = _selection(
         suite,
@@ -117,7 +131,7 @@ def load(
     profile: str = "demo",
     datasets: Names = (),
     variants: Names | None = None,
-    seeds: int | Iterable[int] | None = None,
+    seeds: int | str | Iterable[int] | None = None,
     settings: Mapping[str, object] | Sequence[str] = (),
     interval: str = "t",
     reference: Folder = REFERENCE,
@@ -142,6 +156,7 @@ def load(
     >>> worse[["variant", "pairs", "log_difference"]].round(3).to_dict("records")[0]
     {'variant': 'no-ntasgd', 'pairs': 5, 'log_difference': 0.048}
     """
+    _require_known(interval=interval)
     selection = _selection(suite, profile, datasets, variants, seeds, settings)
     data = compare(selection, results, reference=reference, other_seeds=seeds is None, interval=interval)
     require_finished(data)
@@ -176,6 +191,7 @@ def ladder(
     from ablations.analysis.ladder import collect_ladder, ladder_datasets, ladder_profiles, require_rungs
     from ablations.experiment.suite import load_published, load_suite
 
+    _require_known(interval=interval)
     the_suite, rungs = load_suite(suite), ladder_profiles(None if profiles is None else ",".join(_names(profiles)))
     texts, store = ladder_datasets(_names(datasets)), Snapshot(Path(results))
     published = load_published(the_suite, suite)
@@ -268,7 +284,7 @@ def _selection(
     profile: str,
     datasets: Names,
     variants: Names | None,
-    seeds: int | Iterable[int] | None,
+    seeds: int | str | Iterable[int] | None,
     settings: Mapping[str, object] | Sequence[str],
     **given: Any,
 ) -> Selection:
@@ -276,17 +292,23 @@ def _selection(
         settings = [
             f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()
         ]
-    # with a comma at the end, since one number alone is a count
-    listed = None if seeds is None else str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + ","
+    if seeds is not None and not isinstance(seeds, int | str):
+        seeds = ",".join(map(str, seeds)) + ","  # one number alone is a count
     return select(
         suite,
         profile,
         datasets=_names(datasets),
         variants=None if variants is None else ",".join(_names(variants)),
-        seeds=listed,
+        seeds=None if seeds is None else str(seeds),
         assignments=settings,
         **given,
     )
+
+
+def _require_known(**given: str) -> None:
+    for name, value in given.items():
+        if value not in _KNOWN[name]:
+            raise InputError(unknown(name, value, _KNOWN[name]))
 
 
 def _names(given: Names) -> Sequence[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -86,6 +88,7 @@ print(data.runs["status"].to_list())
 
 
 def test_what_cannot_be_says_what_the_command_line_says(cli: CommandLine, tmp_path: Path) -> None:
+    wrong: dict[str, Any]
     for wrong, options in (
         ({"profile": "smal"}, ["--profile", "smal"]),
         ({"settings": {"model.width": 3}}, ["--set", "model.width=3"]),
@@ -95,6 +98,25 @@ def test_what_cannot_be_says_what_the_command_line_says(cli: CommandLine, tmp_pa
         assert cli("compare", *options).stderr == f"error: {raised.value}\n"
     with pytest.raises(InputError, match=f"^{tmp_path}: no finished run of suite table5, profile demo on python-docs"):
         ablations.load(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"engine": "fst"}, "unknown engine 'fst'; did you mean 'fast'?"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"backend": "slurm"}, "unknown backend 'slurm'"),
+        ({"jobs": 0}, "jobs 0: expected 1 or more"),
+        ({"seeds": [-1]}, "--seeds '-1,': expected a count"),
+        ({"gpus": [0, 0]}, "each once"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_is_trained(
+    wrong: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        ablations.run(profile="smoke", variants="full", results=tmp_path / "results", **wrong)
     assert not list(tmp_path.iterdir())
 
 

@@ -43,7 +43,7 @@ __all__ = [
     "styled",
 ]
 
-_DRAWN: dict[str, Callable[[Comparison], Figure | None]] = {
+_DRAW: dict[str, Callable[[Comparison], Figure | None]] = {
     "differences": draw_differences,
     "curves": draw_curves,
     "training": draw_training,
@@ -70,7 +70,7 @@ def finished(draw_one: Callable[[_Shown], _Drawn], data: _Shown, width: float = 
 
 def draw(data: Comparison, width: float = WIDTH, ladder: Ladder | None = None) -> dict[str, Figure]:
     """Every figure that the data can fill, by name, of a width in inches."""
-    figures = {name: finished(_DRAWN[name], data, width) for name in figures_of(data)}
+    figures = {name: finished(_DRAW[name], data, width) for name in figures_of(data)}
     if ladder is not None:
         figures["ladder"] = finished(draw_ladder, ladder, width)
     return {name: figure for name, figure in figures.items() if figure is not None}
