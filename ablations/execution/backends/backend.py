@@ -23,12 +23,10 @@ class Backend(ABC):
     All behave alike, since a worker stores its own run, records what goes wrong as a status, and gives back a summary.
 
     Attributes:
-        name: how it is asked for.
         at_once: runs at a time.
         has_children: whether the runs are in children of this process, which end when it does.
     """
 
-    name: ClassVar[str]
     has_children: ClassVar[bool] = False
     at_once: int
 

@@ -29,8 +29,6 @@ class Dask(Backend):
         InputError: Dask is not installed, no scheduler answers, or its workers have no such GPUs.
     """
 
-    name = "dask"
-
     def __init__(self, scheduler: str, gpus_per_run: int = 0) -> None:
         try:
             import distributed  # noqa: F401

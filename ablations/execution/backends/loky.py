@@ -28,7 +28,6 @@ class Loky(Backend):
         at_once: runs at a time.
     """
 
-    name = "loky"
     has_children = True
 
     def __init__(self, at_once: int) -> None:

@@ -14,7 +14,6 @@ from ablations.execution.worker import execute
 class Sequential(Backend):
     """What kills a run kills the runner, too; calling again goes on."""
 
-    name = "sequential"
     at_once = 1
 
     def train(self, jobs: Iterable[Job], at_once: int) -> Iterator[Summary]:

@@ -27,8 +27,6 @@ class Threads(Backend):
         devices: to deal the threads out over.
     """
 
-    name = "threads"
-
     def __init__(self, at_once: int, devices: Sequence[str]) -> None:
         self.at_once = at_once
         compute_on_one_thread()
