@@ -180,5 +180,5 @@ def test_forced_runs_start_from_their_beginning(folder: Path, results: Path, und
     assert list(results.glob("checkpoints/*/*")), "or there is nothing to go on from"
     for _ in range(2):
         assert "[1/1]" in to_the_end(folder, *options)
+        assert Store(results).runs()["resumes"].tolist() == [0]
     assert_equal_to_the_bit(results, of(undisturbed, "full"))
-    assert Store(results).runs()["resumes"].tolist() == [0]
