@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +15,7 @@ from ablations.tuning.search import load_search
 from ablations.tuning.study import open_study, write_summary
 from awd.config import override
 from awd.corpus import corpus_identity
+from tests.ablations.conftest import call
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, REPORTS = ROOT / "results" / "reference", ROOT / "reports" / "reference"
@@ -62,8 +61,8 @@ def test_the_published_report_is_made_from_the_published_runs(profile: str, tmp_
     of_text = recorded[["dataset", "corpus_sha256"]].drop_duplicates()
     if any(sha256 != corpus_identity(dataset) for dataset, sha256 in of_text.itertuples(index=False)):
         pytest.skip("this Python carries another text; the report then has a note that says so")
-    command = [sys.executable, "run_ablations.py", "report", "--profile", profile, "--results", RESULTS]
-    subprocess.run([*command, "--reports", tmp_path], cwd=ROOT, check=True, capture_output=True)
+    done = call(ROOT, "report", "--profile", profile, "--results", RESULTS, "--reports", tmp_path)
+    assert done.returncode == 0, done.stderr
     for suffix in ("md", "csv", "tex"):
         made, published = (folder / profile / f"table5.{suffix}" for folder in (tmp_path, REPORTS))
         assert made.read_bytes() == published.read_bytes()
@@ -74,8 +73,8 @@ def test_the_published_report_is_made_from_the_published_runs(profile: str, tmp_
 
 
 def test_the_published_ladder_is_made_from_the_published_runs(tmp_path: Path) -> None:
-    command = [sys.executable, "run_ablations.py", "ladder", "--results", RESULTS, "--reports", tmp_path]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    done = call(ROOT, "ladder", "--results", RESULTS, "--reports", tmp_path)
+    assert done.returncode == 0, done.stderr
     for name in ("ladder.md", "ladder.csv"):
         assert (tmp_path / "ladder" / name).read_bytes() == (REPORTS / "ladder" / name).read_bytes()
 

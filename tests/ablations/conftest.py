@@ -1,12 +1,16 @@
-"""The command line as real processes, and a small corpus of the user's own."""
+"""The command line, and a small corpus of the user's own."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from select import select as readable
 from typing import Any
 
 import pytest
@@ -26,20 +30,41 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def command(*arguments: object) -> list[str]:
+    """For what a start shows, and for signals; ``cli`` takes a tenth of the time."""
     return [sys.executable, str(ROOT / "run_ablations.py"), *map(str, arguments)]
+
+
+@cache
+def _server() -> subprocess.Popen[str]:
+    """``warm.py``, once for each of pytest's workers; it ends when their pipe to it does."""
+    server = [sys.executable, "-m", "tests.ablations.warm"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(server, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
+
+
+def call(folder: Path, *arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a folder. Process, streams, variables and exit code are real; the imports were done."""
+    variables = environment(**{"COLUMNS": "200", **extra})  # whatever the terminal that the tests run in
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name, "output"), Path(name, "errors")]
+        request = [str(folder), list(map(str, arguments)), variables, *map(str, streams)]
+        print(json.dumps(request), file=server.stdin, flush=True)
+        if not readable([server.stdout], [], [], 300)[0]:
+            server.kill()
+            _server.cache_clear()
+            pytest.fail(f"no end after 300 s: {arguments}")
+        code = int(server.stdout.readline())
+        output, errors = (stream.read_text(encoding="utf-8") for stream in streams)
+    return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> CommandLine:
-    """Run the command line in an empty folder, with ``AWD_...`` variables as keywords."""
-
-    def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
-        variables = environment(**{"COLUMNS": "200", **extra})  # whatever the terminal that the tests run in
-        return subprocess.run(
-            command(*arguments), cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300
-        )
-
-    return run
+    """Call the command line in an empty folder, with ``AWD_...`` variables as keywords."""
+    return partial(call, tmp_path)
 
 
 def write_corpus(folder: Path, train_lines: int = 60) -> Path:

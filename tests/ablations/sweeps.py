@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from ablations.storage.store import Store
-from tests.ablations.conftest import command, environment, write_corpus, write_profile
+from tests.ablations.conftest import call, command, environment, write_corpus, write_profile
 
 # of each run that says how far it is: some 25 ms an epoch on a quiet machine
 EPOCHS = 40
@@ -84,9 +84,15 @@ def undisturbed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir()
             write_profile(folder / "tiny.yaml")
             write_corpus(folder / "own-text")
-            code, errors = Sweep(folder, "--results", "results", "--backend", "sequential").end()
-            assert code == 0, errors
+            to_the_end(folder, "--results", "results")
     return folder / "results"
+
+
+def to_the_end(folder: Path, *options: object) -> str:
+    """What a call says that goes on with a sweep and is not disturbed: in one process, whatever began it."""
+    done = call(folder, *arguments(folder, *options, "--backend", "sequential"))
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

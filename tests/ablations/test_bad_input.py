@@ -153,7 +153,7 @@ def test_a_home_that_the_shell_left_alone(cli: CommandLine, tmp_path: Path, corp
         "--dataset=~/text",
         "--results=~/r",
         "--reports=~/p",
-        "--jobs=1",
+        "--backend=sequential",
         "--no-audit",
     ]
     done = cli("run", "--variants=full", *options, HOME=str(tmp_path / "home"))
@@ -165,7 +165,7 @@ def test_a_home_that_the_shell_left_alone(cli: CommandLine, tmp_path: Path, corp
 
 def test_a_name_that_is_long_but_allowed(cli: CommandLine, tmp_path: Path, corpus: Path, profile: Path) -> None:
     long = corpus.rename(tmp_path / ("x" * 255))
-    done = cli("run", "--variants=full", "--profile", profile, "--dataset", long, "--jobs=1", "--no-audit")
+    done = cli("run", "--variants=full", "--profile", profile, "--dataset", long, "--backend=sequential", "--no-audit")
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("reports/tiny-xxx*/index.html"))
 

@@ -189,7 +189,7 @@ for letter in cycle(b"abc"):
 """
     path, draw = tmp_path / "file", random.Random(1)
     seen = set()
-    for _ in range(6):
+    for _ in range(3):
         writers = [start(script, path) for _ in range(2)]
         for writer in writers:
             assert writer.stdout is not None

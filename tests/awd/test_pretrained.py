@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +36,7 @@ from awd.pretrained import Pretrained, PretrainedError, load_pretrained, save_pr
 from awd.streams import Streams
 from awd.trainer import Trainer
 from tests.awd.engines import ENGINES, label
+from tests.awd.resuming import PROCESSES, in_a_process
 from tests.awd.strategies import bounded, trainable_values
 from tests.awd.tiny import tiny_config, tiny_corpus
 
@@ -509,62 +512,56 @@ def test_a_folder_is_saved_over(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
-_SAVING = """
-import itertools, resource, signal, sys
-from awd import AWDLSTM, Streams
-from awd.pretrained import save_pretrained
-from tests.awd.tiny import tiny_config
+def network(seed: int) -> tuple[AWDLSTM, Config]:
+    config = tiny_config(model={"hidden_size": 200 + seed})
+    return AWDLSTM(3, config.model, streams=Streams(seed)), config
 
-def save(seed):
-    config, words = tiny_config(model={"hidden_size": 200 + seed}), ["a", "b", "c"]
-    model = AWDLSTM(3, config.model, streams=Streams(seed))
-    save_pretrained(sys.argv[1], model, config, words, seed=seed)
-"""
+
+def save(folder: Path, seed: int) -> None:
+    model, config = network(seed)
+    save_pretrained(folder, model, config, ["a", "b", "c"], seed=seed)
+
+
+def save_two_by_turns(folder: Path) -> None:
+    for seed in itertools.cycle((1, 2)):
+        save(folder, seed)
+
+
+def save_within_a_limit_of_file_sizes(folder: Path) -> None:
+    from resource import RLIMIT_FSIZE, setrlimit
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    setrlimit(RLIMIT_FSIZE, (2500, 2500))
+    save(folder, 1)
 
 
 def test_a_full_disk_leaves_no_folder_that_loads(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk: the write fails in the middle, as it would there."""
-    script = """
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
-try:
-    save(1)
-except OSError as error:
-    print(error.strerror)
-"""
-    done = subprocess.run([sys.executable, "-c", _SAVING + script, tmp_path], cwd=ROOT, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("File too large\n", "")
+    with pytest.raises(OSError, match="File too large"):
+        in_a_process(save_within_a_limit_of_file_sizes, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "vocabulary.json"]
     with pytest.raises(PretrainedError, match=r"model\.safetensors: cannot be read"):
         load_pretrained(tmp_path)
 
 
 def test_a_killed_save_leaves_a_network_or_a_refusal(tmp_path: Path) -> None:
-    """Each child saves two networks by turns until it is killed, each at another moment."""
-    script = """
-for seed in itertools.cycle((1, 2)):
-    save(seed)
-    print(seed, flush=True)
-"""
     draw = random.Random(4)
-    folders = [tmp_path / str(number) for number in range(3)]
-    children = [
-        subprocess.Popen([sys.executable, "-c", _SAVING + script, folder], cwd=ROOT, stdout=subprocess.PIPE)
-        for folder in folders
-    ]
-    for child, folder in zip(children, folders, strict=True):
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"1\n"
+    for number in range(3):
+        folder = tmp_path / str(number)
+        child = PROCESSES.Process(target=save_two_by_turns, args=(folder,))
+        child.start()
+        while not (folder / "model.safetensors").exists():
+            assert child.is_alive()
+            time.sleep(0.01)
         time.sleep(draw.uniform(0, 0.1))
         child.kill()
-        child.communicate()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         found = what_loads(folder)
         if isinstance(found, str):
             assert "not the file that model.safetensors was saved with" in found
             continue
-        seed = int(found.about["seed"])
-        config = tiny_config(model={"hidden_size": 200 + seed})
-        model = AWDLSTM(3, config.model, streams=Streams(seed))
+        model, _ = network(int(found.about["seed"]))
         torch.testing.assert_close(found.model.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 

@@ -34,7 +34,7 @@ CORPUS = tiny_corpus()
 
 
 class TestLegalConfigurations:
-    @bounded(40)
+    @bounded(25)
     @given(values=trainable_values(), engine=st.sampled_from(ENGINES))
     def test_train_without_nan_and_their_weights_come_back_to_the_bit(
         self, values: dict[str, Any], engine: Engine

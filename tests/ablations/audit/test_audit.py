@@ -35,7 +35,7 @@ MECHANISMS = [
 ]
 
 
-@pytest.mark.parametrize("profile", ["smoke", "demo"])
+@pytest.mark.parametrize("profile", ["smoke", pytest.param("demo", marks=pytest.mark.slow)])
 def test_all_nine_variants_pass_in_under_a_minute(profile: str) -> None:
     selection = select("table5", profile)
     text = load_corpus("python-docs")

@@ -10,7 +10,7 @@ import pytest
 
 from ablations.cli import app as command_line
 from tests.ablations.audit import faults
-from tests.ablations.conftest import CommandLine
+from tests.ablations.conftest import CommandLine, call
 from tests.awd import test_regressions as regressions
 
 
@@ -61,14 +61,15 @@ def test_bad_input_is_refused(cli: CommandLine, arguments: list[object], wrong: 
 def test_a_sweep_audits_each_configuration_once_and_only_what_it_trains(
     cli: CommandLine, tmp_path: Path, arguments: list[object]
 ) -> None:
-    first = cli(*arguments, "--seeds", "2", "--no-report")
+    some = [*arguments, "--seeds", "2", "--no-report", "--backend", "sequential"]
+    first = cli(*some)
     assert first.returncode == 0, first.stderr
     assert "audit: 2 configurations, every mechanism acts as configured (" in first.stderr
     assert stored(tmp_path / "results")["audit"].tolist() == ["passed"] * 4
-    again = cli(*arguments, "--seeds", "2", "--no-report")
+    again = cli(*some)
     assert again.returncode == 0
     assert "audit" not in again.stderr
-    skipped = cli(*arguments, "--no-audit", "--no-report", "--results", "unaudited")
+    skipped = cli(*some, "--no-audit", "--results", "unaudited")
     assert skipped.returncode == 0
     assert "audit" not in skipped.stderr
     assert set(stored(tmp_path / "unaudited")["audit"]) == {"skipped"}
@@ -88,7 +89,7 @@ def test_what_fails_its_audit_is_not_trained_and_the_others_are(
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
         faults.layer(regressions.IgnoresItsMask)(patch)
-        assert run_here(monkeypatch, *arguments, "--jobs", 2) == 1
+        assert run_here(monkeypatch, *arguments, "--jobs", 1, "--no-report") == 1
     errors = capfd.readouterr().err
     assert "audit: own-text full: weight drop: share of layer 1's recurrent weights without gradient" in errors
     assert "audit: 2 configurations, 1 not trained (" in errors
@@ -99,8 +100,9 @@ def test_what_fails_its_audit_is_not_trained_and_the_others_are(
     assert runs.loc["full", "epochs"] == 0
     assert runs.loc["no-weight-drop", "audit"] == "passed"
 
-    assert run_here(monkeypatch, *arguments) == 1, "a recorded failure is never taken for done"
-    assert run_here(monkeypatch, *arguments, "--retry-failed") == 0
+    some = [*arguments, "--no-report", "--backend", "sequential"]
+    assert call(tmp_path, *some).returncode == 1, "a recorded failure is never taken for done"
+    assert call(tmp_path, *some, "--retry-failed").returncode == 0
     assert set(stored(tmp_path / "results")["audit"]) == {"passed"}
 
 

@@ -19,7 +19,7 @@ def trained(cli: CommandLine, tmp_path: Path) -> Path:
     """The weights of a run on the small corpus, in ``r/weights``."""
     write_corpus(tmp_path / "own-text")
     options = ["--profile", write_profile(tmp_path / "tiny.yaml"), "--dataset", "./own-text", "--results", "r"]
-    done = cli("run", "--variants", "full", *options, "--no-audit", "--no-report", "--jobs", 1)
+    done = cli("run", "--variants", "full", *options, "--no-audit", "--no-report", "--backend", "sequential")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "r" / "weights").iterdir()
     return folder

@@ -23,8 +23,17 @@ from awd.corpus.text import encode
 from awd.evaluation import evaluate, perplexity
 from awd.model import AWDLSTM
 from awd.pretrained import load_pretrained
-from tests.ablations.conftest import write_corpus, write_profile
-from tests.ablations.sweeps import Sweep, assert_equal_to_the_bit, numbers, running, undisturbed_sweep, wait_for
+from tests.ablations.conftest import call, write_corpus, write_profile
+from tests.ablations.sweeps import (
+    Sweep,
+    arguments,
+    assert_equal_to_the_bit,
+    numbers,
+    running,
+    to_the_end,
+    undisturbed_sweep,
+    wait_for,
+)
 
 VICTIM = "no-weight-drop"
 
@@ -60,10 +69,9 @@ def of(undisturbed: pd.DataFrame, *variants: str) -> pd.DataFrame:
 
 
 def test_a_run_in_this_process_is_a_run_in_another(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
-    code, errors = Sweep(
-        folder, "--results", results, "--variants", "full,no-weight-drop", "--keep-weights", "none"
-    ).end()
-    assert code == 0, errors
+    options = ["--results", results, "--variants", "full,no-weight-drop", "--keep-weights", "none"]
+    done = call(folder, *arguments(folder, *options))
+    assert done.returncode == 0, done.stderr
     assert_equal_to_the_bit(results, of(undisturbed, "full", "no-weight-drop"))
     assert not (results / "weights").exists()
 
@@ -110,8 +118,7 @@ def test_a_run_whose_worker_always_dies_fails_alone(
     assert rows.loc["full", "status"] == "done", "it only stood beside"
     assert rows.loc[VICTIM, "status"] == "failed"
     assert rows.loc[VICTIM, "error"] == "worker died (signal 9; out of memory?)"
-    code, errors = Sweep(folder, *options, "--retry-failed").end()
-    assert code == 0, errors
+    to_the_end(folder, *options, "--retry-failed")
     assert_equal_to_the_bit(results, of(undisturbed, "full", VICTIM))
 
 
@@ -127,8 +134,9 @@ def test_a_run_too_big_for_memory_fails_with_advice(folder: Path, results: Path)
         """,
         encoding="utf-8",
     )
-    code, errors = Sweep(folder, "--results", results, "--suite", "two.yaml", "--all", "--jobs", 2).end()
-    assert code == 1, errors
+    options = ["--results", results, "--suite", "two.yaml", "--all", "--backend", "sequential"]
+    done = call(folder, *arguments(folder, *options))
+    assert done.returncode == 1, done.stderr
     rows = Store(results).runs().set_index("variant")
     assert rows.loc["fits", "status"] == "done"
     assert rows.loc["huge", "status"] == "failed"
@@ -158,22 +166,19 @@ def test_a_full_disk_loses_nothing(folder: Path, small_disk: Path, undisturbed: 
     assert "No space left on device" in errors
     assert (Store(small_disk).runs()["status"] == "done").all(), "what is recorded is whole"
     filler.unlink()
-    code, errors = Sweep(folder, *options).end()
-    assert code == 0, errors
+    to_the_end(folder, *options)
     assert_equal_to_the_bit(small_disk, undisturbed)
 
 
 def test_forced_runs_start_from_their_beginning(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
-    options = ["--results", results, "--variants", "full", "--force", "--backend", "sequential"]
-    assert Sweep(folder, *options, "--time-limit", "0.1s").end()[0] == 3
-    stopped = Sweep(folder, *options, "--checkpoint-every", 1)
+    options = ["--results", results, "--variants", "full", "--force"]
+    assert call(folder, *arguments(folder, *options, "--time-limit", "0.1s")).returncode == 3
+    stopped = Sweep(folder, *options, "--backend", "sequential", "--checkpoint-every", 1)
     wait_for(lambda: running(results, epochs=2))
     stopped.process.terminate()
     assert stopped.end()[0] == 143
     assert list(results.glob("checkpoints/*/*")), "or there is nothing to go on from"
     for _ in range(2):
-        code, errors = Sweep(folder, *options).end()
-        assert code == 0, errors
-        assert "[1/1]" in errors
+        assert "[1/1]" in to_the_end(folder, *options)
+        assert Store(results).runs()["resumes"].tolist() == [0]
     assert_equal_to_the_bit(results, of(undisturbed, "full"))
-    assert Store(results).runs()["resumes"].tolist() == [0]

@@ -339,7 +339,7 @@ def press_early(results: Path, seconds: float, times: int = 1) -> None:
 
 
 @posix
-@pytest.mark.parametrize("seconds", [0.0, 1.0])
+@pytest.mark.parametrize("seconds", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_ctrl_c_while_workers_start(results: Path, seconds: float) -> None:
     press_early(results, seconds)
 

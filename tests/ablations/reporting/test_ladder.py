@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,8 +231,3 @@ def test_what_cannot_be_is_one_line_and_code_2(cli: CommandLine) -> None:
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
-
-
-def test_its_table_does_without_matplotlib() -> None:
-    code = "import sys, ablations.analysis.ladder, ablations.reporting.ladder; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -78,7 +78,7 @@ def test_nothing_half_written_is_left(demo, tmp_path, monkeypatch):
 
 
 def test_terminal_tables_do_without_matplotlib():
-    code = "import sys, ablations.reporting.render; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, ablations.reporting.render, ablations.reporting.ladder; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -24,6 +24,7 @@ from awd.corpus import load_corpus
 from awd.corpus.text import encode
 from awd.engine import make_engine
 from awd.trainer import Trainer
+from tests.ablations import conftest
 from tests.ablations.conftest import command, environment, write_corpus, write_profile
 from tests.ablations.sweeps import wait_for
 
@@ -71,8 +72,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(folder: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    arguments = command(*ARGUMENTS, "--study", "study", *options)
-    return subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+    return conftest.call(folder, *ARGUMENTS, "--study", "study", *options)
 
 
 def trials(study: Path) -> pd.DataFrame:
