@@ -121,7 +121,7 @@ def together(variants: Sequence[Variant], origin: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     set_by: dict[str, Variant] = {}
     for variant in variants:
-        for field, value in _leaves(variant.overrides):
+        for field, value in leaves(variant.overrides):
             section, _, key = field.partition(".")
             before = set_by.setdefault(field, variant)
             of = merged.setdefault(section, {} if key else value)
@@ -133,7 +133,8 @@ def together(variants: Sequence[Variant], origin: str) -> dict[str, Any]:
     return merged
 
 
-def _leaves(overrides: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def leaves(overrides: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is overridden, as ``section.name`` and value."""
     for section, of in overrides.items():
         if isinstance(of, dict):
             yield from ((f"{section}.{key}", value) for key, value in of.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from rich.console import Console
 
 from ablations.experiment.plan import Corpus
 from ablations.experiment.selection import Selection
-from ablations.experiment.suite import Variant
+from ablations.experiment.variant import Variant, leaves
 from ablations.terminal import say
-from ablations.tuning.search import Search, dotted, nested, without
+from ablations.tuning.search import Search, nested, without
 from ablations.tuning.study import best_settings, open_study
 from ablations.tuning.tune import TuneOptions, tune
+from awd.config import merged
 from awd.errors import InputError
 from awd.files import write_text
 
@@ -36,7 +36,7 @@ def tune_row(
         InputError: there is no such variant, it leaves nothing to tune, or as :func:`ablations.tuning.tune.tune`.
     """
     overrides = selection.suite.variant(variant).overrides
-    own_search = without(search, dotted(overrides).keys(), f"variant {variant}")
+    own_search = without(search, dict(leaves(overrides)), f"variant {variant}")
     (spec,) = selection.only(variant).plan([corpus], [search.training_seed])
     return tune(spec, own_search, options, console)
 
@@ -73,7 +73,7 @@ def write_retuned(selection: Selection, search: Search, folder: Path) -> Path:
     """
     suite = selection.suite
     variants = [
-        {"name": row.name, "label": row.label, "overrides": _merged(_best(folder / row.name, search), row.overrides)}
+        {"name": row.name, "label": row.label, "overrides": merged(_best(folder / row.name, search), row.overrides)}
         for row in _rows(selection)
     ]
     content = {
@@ -102,12 +102,3 @@ def _best(folder: Path, search: Search) -> dict[str, Any]:
     if best is None:
         raise InputError(f"{folder}: no trial has finished; give more --trials")
     return nested(best[2])
-
-
-def _merged(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, the second ones over the first."""
-    inner = {
-        key: _merged(settings.get(key, {}), value) if isinstance(value, Mapping) else value
-        for key, value in more.items()
-    }
-    return {**settings, **inner}

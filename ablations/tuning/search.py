@@ -177,12 +177,3 @@ def nested(settings: dict[str, Value]) -> dict[str, Any]:
             level = level.setdefault(part, {})
         level[key] = value
     return found
-
-
-def dotted(settings: dict[str, Any]) -> dict[str, Any]:
-    """The other way round: ``{"model": {"hidden_size": 600}}`` as ``{"model.hidden_size": 600}``."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        inner = dotted(value) if isinstance(value, dict) else {"": value}
-        found |= {f"{key}.{rest}".rstrip("."): value for rest, value in inner.items()}
-    return found

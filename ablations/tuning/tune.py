@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.console import Console
 from ablations.execution.backends.loky import Loky
 from ablations.execution.display import last_line
 from ablations.experiment.plan import RunSpec
+from ablations.experiment.variant import fields
 from ablations.storage.invocation import Invocation
 from ablations.storage.provenance import collect_provenance
 from ablations.terminal import bars, clock, say, text_column
@@ -100,13 +101,8 @@ def require_legal(spec: RunSpec, search: Search) -> None:
 
 def settings_of(spec: RunSpec, search: Search) -> dict[str, Value]:
     """What a configuration has now in the fields that a search may change."""
-    found: dict[str, Value] = {}
-    for field in search.space:
-        value: Any = config_to_dict(spec.config)
-        for key in field.split("."):
-            value = value[key]
-        found[field] = value
-    return found
+    now = fields(spec.config)
+    return {field: now[field] for field in search.space}
 
 
 class _Tuning:

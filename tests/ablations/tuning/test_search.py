@@ -10,7 +10,7 @@ import pytest
 from ablations.experiment.plan import Corpus
 from ablations.experiment.selection import select
 from ablations.experiment.suite import named_files
-from ablations.tuning.search import Range, dotted, load_search, nested, require_inside, tidy, without
+from ablations.tuning.search import Range, load_search, nested, require_inside, tidy, without
 from ablations.tuning.tune import require_legal, settings_of
 from awd.errors import ConfigError
 
@@ -115,16 +115,9 @@ def test_inside_is_between_bounds_or_among_choices() -> None:
 
 def test_what_a_row_sets_itself_is_left_out_of_its_search():
     search = load_search("strengths")
-    less = without(
-        search, dotted({"regularization": {"weight_dropout": 0.0}, "finetuning": {"epochs": 0}}), "variant a"
-    )
+    less = without(search, ["regularization.weight_dropout", "finetuning.epochs"], "variant a")
     assert search.space.keys() - less.space.keys() == {"regularization.weight_dropout"}
     assert all("regularization.weight_dropout" not in settings for settings in less.start)
     assert len(less.start) == len(search.start)
     with pytest.raises(ConfigError, match="search strengths: variant b decides every field of it"):
         without(search, search.space, "variant b")
-
-
-def test_dotted_and_nested_are_each_others_inverse():
-    settings = {"regularization.weight_dropout": 0.2, "regularization.weight_decay": 0.0, "windows.variable": False}
-    assert dotted(nested(settings)) == settings
