@@ -27,6 +27,7 @@ from awd.messages import one_line, unknown
 
 RUNGS = ("demo", "small", "long", "medium")  # in the order of reading
 MEANINGLESS = ("smoke",)  # its numbers mean nothing
+NOT_RUN = ("paper-short",)  # by anybody yet: a rung by default once its runs are published
 
 _RUNG_COLUMNS = ["dataset", "profile", "text", "title", "own_text", "tokens", "share"]
 _LINE_COLUMNS = ["at_full", "at_full_low", "at_full_high", "slope", "line_rungs"]
@@ -45,7 +46,7 @@ def ladder_profiles(names: str | None = None) -> list[Profile]:
     if names is None:
         known = named_files("profiles")
         shipped = [load_profile(name) for name in dict.fromkeys([*RUNGS, *known]) if name in known]
-        return [one for one in shipped if one.scale == "reduced" and one.name not in MEANINGLESS]
+        return [one for one in shipped if one.scale == "reduced" and one.name not in (*MEANINGLESS, *NOT_RUN)]
     given = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not given:
         raise ConfigError(f"--profiles {names!r}: no profile was named; `list` shows them")
