@@ -39,12 +39,13 @@ def _server() -> subprocess.Popen[str]:
     """``warm.py``, once for each of pytest's workers; it ends when their pipe to it does."""
     server = [sys.executable, "-m", "tests.ablations.warm"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(server, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
+    # of one width, whatever the terminal that the tests run in
+    return subprocess.Popen(server, cwd=ROOT, env=environment(COLUMNS="200"), stdin=pipe, stdout=pipe, text=True)
 
 
 def call(folder: Path, *arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
     """Call the command line in a folder. Process, streams, variables and exit code are real; the imports were done."""
-    variables = environment(**{"COLUMNS": "200", **extra})  # whatever the terminal that the tests run in
+    variables = environment(COLUMNS="200", **extra)
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
@@ -63,7 +64,7 @@ def call(folder: Path, *arguments: object, **extra: str) -> subprocess.Completed
 
 @pytest.fixture
 def cli(tmp_path: Path) -> CommandLine:
-    """Call the command line in an empty folder, with ``AWD_...`` variables as keywords."""
+    """Call the command line in an empty folder, with ``AWD_...`` variables as keywords; 200 columns wide."""
     return partial(call, tmp_path)
 
 

@@ -25,7 +25,7 @@ from ablations.reporting.render import terminal_table
 from ablations.storage.store import Store
 from awd.corpus import load_corpus
 from awd.corpus.usage import examine
-from tests.ablations.conftest import CommandLine, command, environment, record, write_corpus
+from tests.ablations.conftest import command, environment, record, write_corpus
 
 WIDTHS = pytest.mark.parametrize("width", [80, 60, 40])
 NAMES = ["full [/ref]", "drop [bold red]0.2", "lr:100:x"]
@@ -116,8 +116,11 @@ def test_a_corpus_is_called_what_its_folder_is_called(tmp_path: Path) -> None:
     assert words(console).startswith("a [b] :x:: train ")
 
 
-def test_a_pipe_is_as_wide_as_columns_asks_for(cli: CommandLine) -> None:
-    narrow, wide = (cli("list", COLUMNS=columns).stdout for columns in ("50", "rubbish"))
+def test_a_pipe_is_as_wide_as_columns_asks_for() -> None:
+    narrow, wide = (
+        subprocess.run(command("list"), env=environment(COLUMNS=columns), capture_output=True, text=True).stdout
+        for columns in ("50", "rubbish")
+    )
     assert max(map(cell_len, narrow.splitlines())) <= 50
     assert max(map(cell_len, wide.splitlines())) > 100
 
