@@ -148,9 +148,10 @@ class Stepper:
     def _join(self, average: AWDLSTM) -> None:
         """Take the weights into the average of ``averaged_steps`` iterates, theirs included; few launches on a GPU."""
         averages: list[Tensor] = list(average.parameters())
+        weights: list[Tensor] = list(self.model.parameters())
         if self.averaged_steps == 1:
-            torch._foreach_copy_(averages, self.parameters)
+            torch._foreach_copy_(averages, weights)
             return
-        steps = torch._foreach_sub(self.parameters, averages)
+        steps = torch._foreach_sub(weights, averages)
         torch._foreach_div_(steps, self.averaged_steps)
         torch._foreach_add_(averages, list(steps))

@@ -108,7 +108,7 @@ def tokens_instead_of_words(patch: Any) -> None:
 
 
 def model(model_class: type[AWDLSTM]) -> Patch:
-    return lambda patch: patch.setattr(trainer_module, "AWDLSTM", model_class)
+    return lambda patch: patch.setitem(trainer_module.Trainer.__init__.__kwdefaults__, "network", model_class)
 
 
 class DropsWordsFromTheSoftmax(AWDLSTM):

@@ -13,15 +13,16 @@ from tests.ablations.conftest import CommandLine
 
 SELECTION = {"suite", "profile", "dataset", "variants", "seeds", "set", "engine", "precision", "results", "data-dir"}
 TRAINING = {"jobs", "device", "gpus", "backend", "scheduler", "gpus-per-run", "checkpoint-every", "time-limit"}
-TRAINING |= {"max-restarts", "keep-weights", "force", "retry-failed", "no-audit"}
+TRAINING |= {"max-restarts", "keep-weights", "force", "retry-failed", "no-audit", "tensorboard"}
 OPTIONS = {
-    "run": SELECTION | TRAINING | {"all", "reports", "reference", "dry-run", "no-report", "quiet"},
+    "run": SELECTION | TRAINING | {"all", "reports", "reference", "dry-run", "no-report", "open", "quiet"},
     "audit": SELECTION - {"seeds", "results"},
-    "report": SELECTION | {"reports", "reference", "interval"},
+    "report": SELECTION | {"reports", "reference", "interval", "open"},
     "compare": SELECTION | {"reference", "interval", "json"},
     "status": SELECTION | {"watch", "json"},
     "tune": SELECTION - {"variants", "seeds", "results"}
-    | {"device", "jobs", "search", "trials", "time-limit", "study", "start-from", "quiet"},
+    | {"device", "jobs", "variant", "search", "trials", "time-limit", "study", "start-from", "quiet"},
+    "retune": SELECTION | TRAINING | {"search", "trials", "reports", "reference", "quiet"},
 }
 
 
