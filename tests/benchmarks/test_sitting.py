@@ -22,6 +22,7 @@ def only(*parts: str) -> list[str]:
     return [word for part in parts for word in ("--part", part)]
 
 
+@pytest.mark.slow
 def test_all_parts_run_end_to_end_on_a_cpu(tmp_path: Path) -> None:
     out, profile, text = tmp_path / "out", write_profile(tmp_path / "tiny.yaml"), write_corpus(tmp_path / "own-text")
     options = ["--device", "cpu", "--out", out, *SMALL, "--profile", profile, "--dataset", text]
