@@ -7,7 +7,6 @@ is the suite's ``layout``.
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
@@ -17,7 +16,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ablations.experiment.names import Name
-from ablations.experiment.variant import Variant, fields, is_factor, nested, read_factor, together
+from ablations.experiment.variant import Variant, fields, is_factor, nested, part_of, read_factor, together
 from awd.config import Config, override
 from awd.errors import ConfigError
 from awd.messages import shown, unknown
@@ -161,7 +160,7 @@ class BuildupFile(_RemovalsFile):
             raise ConfigError(f"{origin}: rows: {shown([one.name for one in removals])}: two or more are needed")
         cumulative, alone, steps = [], [], []
         for place, removal in enumerate(removals):
-            part, label = removal.name.removeprefix("no-"), re.sub(r"^[-–−]\s*", "", removal.label)
+            part, label = removal.name.removeprefix("no-"), part_of(removal.label)
             without = [one for one in removals if one is not removal]
             added = Variant(f"+{part}", f"+ {label}", together(removals[place + 1 :], origin))
             single = Variant(f"only-{part}", f"{label} alone", together(without, origin))

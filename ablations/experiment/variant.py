@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -59,6 +60,11 @@ class Factor:
             raise ConfigError(f"{field}: times: {self.times:g} times {source}, which is {shown(number)}: not a number")
         product = self.times * number if self.at_most is None else min(self.times * number, self.at_most)
         return round(product) if isinstance(values[field], int) else product
+
+
+def part_of(label: str) -> str:
+    """What a removal's label says is removed: the label without its dash."""
+    return re.sub(r"^[-–−]\s*", "", label)
 
 
 def fields(config: Config) -> dict[str, Any]:

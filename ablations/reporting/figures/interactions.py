@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -13,6 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.contrasts import Contrast, difference, interaction, log_perplexities
 from ablations.experiment.kinds import Pairs
+from ablations.experiment.variant import part_of
 from ablations.reporting.figures.panels import stack
 from ablations.reporting.figures.style import FAINT, GREY, INK, OURS, PAPER, fitted, heading, new_figure, wrapped
 from ablations.reporting.formats import DASH, percent
@@ -44,7 +44,7 @@ def draw_interactions(data: Comparison) -> Figure | None:
     height = len(names) * _CELL + 0.45
     figure = new_figure(len(blocks) * height + 0.75)
     parts = stack(figure, [height] * len(blocks), [heading(data, dataset, 50) for dataset in blocks])
-    labels = [re.sub(r"^[-–−]\s*", "", data.label(name)) for name in names]
+    labels = [part_of(data.label(name)) for name in names]
     for part, (cells, alone) in zip(parts, blocks.values(), strict=True):
         _panel(part.subplots(), names, labels, cells, alone)
     says = "interaction: effect of removing both minus the sum of each, in 100 × log-perplexity"
