@@ -21,11 +21,14 @@ BY_SIGNAL = {"Ctrl-C": INTERRUPTED, "SIGTERM": TERMINATED}  # by the reason that
 
 def run_and_report(
     selection: Selection, options: RunOptions, results: Path, reports: Path | None, reference: Path, *, opened: bool
-) -> None:
+) -> Comparison | None:
     """Train what is missing, then render and print the report of what is done, unless ``reports`` is ``None``.
 
     Args:
         opened: open the page in a browser.
+
+    Returns:
+        What was reported, if anything was.
 
     Raises:
         typer.Exit: not all is done; with the code that says why.
@@ -42,6 +45,7 @@ def run_and_report(
             f"{outcome.stopped}: what had finished is kept, what was running is saved, and the same command goes on"
         )
         raise typer.Exit(BY_SIGNAL[outcome.stopped])
+    data = None
     if reports is not None:
         data = api.compare(selection, results, reference=reference)
         if (data.runs["status"] == Status.DONE).any():  # another seed's, maybe
@@ -49,7 +53,7 @@ def run_and_report(
             show(data)
             say_where(folder / "index.html", opened=opened)
     if outcome.statuses <= {Status.DONE}:
-        return
+        return data
     if outcome.stopped or outcome.statuses <= {Status.DONE, Status.PAUSED}:
         complain("paused: some runs are not done; the same command goes on")
         raise typer.Exit(PAUSED)

@@ -120,7 +120,6 @@ def retune(
 
     **Example**: `retune --profile demo --trials 10`
     """
-    from ablations import api
     from ablations.reporting.render import report_folder
     from ablations.reporting.retuned import render_retuned
     from ablations.tuning.rows import tune_rows, write_retuned
@@ -140,10 +139,11 @@ def retune(
         raise typer.Exit(BY_SIGNAL.get(stopped, PAUSED))
     suites = [chosen.suite, str(write_retuned(selection, the_search, asked.folder))]
     both = [replace(chosen, suite=suite).selection(training.device).resolved() for suite in suites]
-    for one in both:
-        options = training.run_options(selection.data_dir)
-        run_and_report(one, options, chosen.results, reports, reference, opened=False)
-    before, after = (api.compare(one, chosen.results) for one in both)
+    options = training.run_options(selection.data_dir)
+    before, after = (run_and_report(one, options, chosen.results, reports, reference, opened=False) for one in both)
+    # reports were asked for, and what is not all done has ended the command
+    assert before is not None
+    assert after is not None
     folder = report_folder(after, reports)
     stdout.print(render_retuned(before, after, folder))
     tell(f"both side by side: {folder / 'retuned.md'}")
