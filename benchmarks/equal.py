@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import joblib
 import pandas as pd
@@ -274,10 +274,5 @@ def title(row: dict[str, Any]) -> str:
     return f"{row['variant']} seed {row['seed']} {row['engine']} {row['precision']}"
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -60,7 +60,7 @@ class Outcome:
 
 @app.command()
 def main(
-    tree: Annotated[Path, typer.Option(help="The project whose tests are tried.")] = ROOT,
+    tree: Annotated[Path, typer.Option("--tree", help="The project whose tests are tried.")] = ROOT,
     out: Annotated[Path, typer.Option(help="Where the table is written.")] = RESULT,
     only: Annotated[str, typer.Option(help="Plant only in files whose path contains this.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Faults tried at a time.")] = 2,

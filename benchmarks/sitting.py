@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -282,10 +282,5 @@ def page(plan: Plan, about: dict[str, Any]) -> str:
     return "\n".join([head, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n", *pages])
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)
