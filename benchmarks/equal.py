@@ -14,6 +14,7 @@ import pandas as pd
 import typer
 
 from ablations.analysis.statistics import seed_differences, summarise_differences
+from ablations.cli.paths import folder_option
 from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import parse_seeds
@@ -49,7 +50,7 @@ def equal(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field in every run, for example training.epochs=3.")
     ] = None,
-    results: Annotated[Path, typer.Option("--results", help="Folder of equal.parquet and equal.md.")] = RESULTS,
+    results: Annotated[Path, folder_option("--results", help="Folder of equal.parquet and equal.md.")] = RESULTS,
 ) -> None:
     """Train three variants from each seed under torch fp32, fast fp32 and fast bf16, and compare perplexities.
 

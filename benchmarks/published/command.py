@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ablations.cli.paths import folder_option
 from awd.device import use_exact_float32
 from benchmarks.command import WIDE, MeasurementError, make_app, say, say_written
 from benchmarks.configurations import CONFIGURATIONS, Configuration, require_configuration
@@ -30,7 +31,7 @@ app = make_app("a difference is more than rounding")
 
 @app.command()
 def published(
-    repo: Annotated[Path, typer.Option("--repo", help="A clone of the authors' program, as it is.")],
+    repo: Annotated[Path, folder_option("--repo", help="A clone of the authors' program, as it is.")],
     config: Annotated[
         str, typer.Option("--config", help=f"Size of the single windows: {', '.join(CONFIGURATIONS)}.")
     ] = "paper-ptb",
