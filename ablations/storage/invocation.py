@@ -12,13 +12,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
-from ablations.storage.provenance import host_name
+from ablations.storage.provenance import boot_and_namespace, host_name
 from ablations.storage.store import StoreError
 from awd.files import write_text
 
@@ -105,14 +104,10 @@ class Invocation:
                         path.unlink(missing_ok=True)
 
 
-@cache
 def _content() -> str:
-    """What each file of this machine says; ends with what process numbers are unique in, besides the host's name."""
-    space = ""
-    with suppress(OSError):  # Linux has it, for containers and virtual machines that share a name
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        space = f"{boot} {Path('/proc/self/ns/pid').readlink()}\n"
-    return f"delete this file to stop the runs of this invocation\n{space}"
+    """What each file of this machine says; ends with what process numbers are unique in."""
+    space = boot_and_namespace()
+    return "delete this file to stop the runs of this invocation\n" + (f"{' '.join(space)}\n" if space else "")
 
 
 @contextmanager

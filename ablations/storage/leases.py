@@ -30,7 +30,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ablations.storage.provenance import host_name
+from ablations.storage.provenance import boot_and_namespace, host_name
 from ablations.storage.store import StoreError
 from awd.files import remove_leftovers, write_text
 
@@ -332,12 +332,8 @@ def _where() -> str:
     host = host_name()
     if not psutil.LINUX:  # no namespaces, and creation times that say which boot
         return f"{host}/{uuid.getnode():012x}"
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{host}/{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        # a process that cannot say where it runs is foreign to all others: they go by its beats
-        return f"{host}/{uuid.uuid4().hex}"
+    # a process that cannot say where it runs is foreign to all others: they go by its beats
+    return "/".join([host, *(boot_and_namespace() or [uuid.uuid4().hex])])
 
 
 def _server_time(folder: Path) -> float:
