@@ -16,11 +16,7 @@ from ablations.execution.backends import Backend, make_backend
 from ablations.execution.backends.backend import WorkerDiedError
 from ablations.execution.display import Display
 from ablations.execution.job import Context, Job, RunOptions, Summary
-from ablations.execution.worker import (
-    checkpoint_folder,
-    describe,
-    recorded_by_another,
-)
+from ablations.execution.worker import checkpoint_folder, describe, recorded_by_another
 from ablations.experiment.plan import RunSpec, unique_runs
 from ablations.storage.invocation import Invocation
 from ablations.storage.leases import Leases

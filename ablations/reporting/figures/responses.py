@@ -16,17 +16,7 @@ from ablations.analysis.comparison import Comparison
 from ablations.analysis.contrasts import Point, curve_points, is_number, log_perplexities
 from ablations.experiment.kinds import Curve, Sweep
 from ablations.reporting.figures.panels import grid, panel_rows, stack
-from ablations.reporting.figures.style import (
-    GREY,
-    INK,
-    OURS,
-    PAPER,
-    heading,
-    limits_of,
-    mark_cut,
-    new_figure,
-    wrapped,
-)
+from ablations.reporting.figures.style import GREY, INK, OURS, PAPER, heading, limits_of, mark_cut, new_figure, wrapped
 
 _ROW, _HEADING = 1.15, 0.35  # inches
 _FAR = 3  # times the least value is the largest, from which on a scale is logarithmic
