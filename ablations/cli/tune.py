@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -122,7 +123,7 @@ def retune(
     """
     from ablations.reporting.render import report_folder
     from ablations.reporting.retuned import render_retuned
-    from ablations.tuning.rows import tune_rows, write_retuned
+    from ablations.tuning.rows import time_left, tune_rows, write_retuned
     from ablations.tuning.search import load_search
 
     the_search = load_search(search)
@@ -133,6 +134,7 @@ def retune(
     asked = replace(asked, folder=chosen.results / "tuning" / f"{asked.folder.name}-{short_name(selection.suite.name)}")
     with exits():
         (corpus,) = selection.loaded_corpora(tell)
+        started = time.monotonic()
         stopped = tune_rows(selection, corpus, the_search, asked, stderr)
     if stopped:
         complain(f"{stopped}: what had ended is kept, and the same command goes on")
@@ -140,7 +142,11 @@ def retune(
     suites = [chosen.suite, str(write_retuned(selection, the_search, asked.folder))]
     both = [replace(chosen, suite=suite).selection(training.device).resolved() for suite in suites]
     options = training.run_options(selection.data_dir)
-    before, after = (run_and_report(one, options, chosen.results, reports, reference, opened=False) for one in both)
+    reported = []
+    for one in both:
+        of_sweep = replace(options, time_limit=time_left(options.time_limit, started))  # one limit for all of it
+        reported.append(run_and_report(one, of_sweep, chosen.results, reports, reference, opened=False))
+    before, after = reported
     # reports were asked for, and what is not all done has ended the command
     assert before is not None
     assert after is not None

@@ -55,14 +55,22 @@ def tune_rows(
     Raises:
         InputError: as :func:`tune_row`.
     """
-    ends = None if options.time_limit is None else time.monotonic() + options.time_limit
+    started = time.monotonic()
     for variant in _rows(selection):
-        left = None if ends is None else max(1.0, ends - time.monotonic())
         say(console, f"tuning {variant.name}")
+        left = time_left(options.time_limit, started)
         of_row = replace(options, folder=options.folder / variant.name, time_limit=left)
         if stopped := tune_row(selection, corpus, variant.name, search, of_row, console):
             return stopped
     return None
+
+
+def time_left(limit: float | None, started: float) -> float | None:
+    """Seconds that remain of a limit since ``started``, by the monotonic clock.
+
+    At least one, in which what is all done ends as done; ``None`` where there is no limit.
+    """
+    return None if limit is None else max(1.0, limit - (time.monotonic() - started))
 
 
 def write_retuned(selection: Selection, search: Search, folder: Path) -> Path:

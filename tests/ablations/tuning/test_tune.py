@@ -8,21 +8,28 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from ablations.cli import tune as cli_tune
+from ablations.cli.app import app
+from ablations.execution.job import RunOptions
 from ablations.experiment.selection import select
 from ablations.experiment.suite import load_suite
+from ablations.tuning import rows
 from ablations.tuning.search import load_search
 from ablations.tuning.study import best_settings, open_study
 from awd.config import override
 from awd.corpus import load_corpus
 from awd.corpus.text import encode
 from awd.engine import make_engine
+from awd.errors import InputError
 from awd.trainer import Trainer
 from tests.ablations import conftest
 from tests.ablations.conftest import command, environment, write_corpus, write_profile
@@ -292,3 +299,25 @@ def test_every_row_is_tuned_and_set_beside_the_rows_that_were_not(place: Path) -
     assert again.returncode == 0, again.stderr
     assert "trial " not in again.stderr
     assert table.read_bytes() == before
+
+
+def test_one_time_limit_holds_for_the_tuning_and_both_sweeps(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    def tuned(*arguments: object) -> None:
+        time.sleep(0.3)
+
+    def swept(selection: object, options: RunOptions, *arguments: object, **named: object) -> None:
+        given.append(options.time_limit or 0.0)
+        time.sleep(0.3)
+        if len(given) == 2:
+            raise InputError("seen enough")
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(rows, "tune_rows", tuned)
+    monkeypatch.setattr(rows, "write_retuned", lambda *arguments: "table5")
+    monkeypatch.setattr(cli_tune, "run_and_report", swept)
+    arguments = ["retune", "--dataset", "own-text", "--profile", "tiny.yaml", "--search", "few.yaml"]
+    CliRunner().invoke(app, [*arguments, "--time-limit", "100s"])
+    assert given[0] <= 99.7
+    assert given[1] <= 99.4
