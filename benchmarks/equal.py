@@ -133,16 +133,12 @@ def train_all(specs: Sequence[RunSpec], about: dict[str, Any], jobs: int) -> Ite
 
 def train(spec: RunSpec) -> dict[str, Any]:
     """One run, in a worker process."""
-    import torch
-
+    from ablations.execution.worker import compute_on_one_thread
     from awd.corpus.text import encode
-    from awd.device import keep_freed_memory, use_exact_float32
     from awd.engine import make_engine
     from awd.trainer import Trainer
 
-    torch.set_num_threads(1)
-    use_exact_float32()
-    keep_freed_memory()
+    compute_on_one_thread()
     use_written_out_everywhere()
     corpus = encode(load_corpus(spec.source), spec.config.corpus)
     started = time.perf_counter()
