@@ -200,8 +200,8 @@ def _record_failure(job: Job, store: Store, error: str) -> Summary:
     run_id = job.spec.run_id
     lease = Leases(store.root).take(run_id)
     if lease is None:
-        return Summary(run_id, Status.FAILED, f"{error}; another caller trains it now", None, None, 0.0)
+        return Summary(run_id, Status.FAILED, f"{error}; another caller trains it now")
     with lease, lease.guard():
         if not store.write({**describe(job), "status": Status.FAILED, "error": error, "epochs": 0}, []):
             error += " (the earlier result is kept)"
-    return Summary(run_id, Status.FAILED, error, None, None, 0.0)
+    return Summary(run_id, Status.FAILED, error)

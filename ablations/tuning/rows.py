@@ -109,4 +109,4 @@ def _best(folder: Path, search: Search) -> dict[str, Any]:
     best = best_settings(open_study(folder, search))
     if best is None:
         raise InputError(f"{folder}: no trial has finished; give more --trials")
-    return nested(best[2])
+    return nested(best.settings)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -154,15 +154,23 @@ def _settings(trial: optuna.trial.FrozenTrial) -> dict[str, Value]:
     return {field: tidy(value) for field, value in trial.params.items()}
 
 
-def best_settings(study: optuna.Study) -> tuple[int, float, dict[str, Value]] | None:
-    """Number, validation perplexity and settings of the best finished trial; ``None`` while there is none."""
+class BestTrial(NamedTuple):
+    """The best finished trial."""
+
+    number: int
+    valid_ppl: float
+    settings: dict[str, Value]
+
+
+def best_settings(study: optuna.Study) -> BestTrial | None:
+    """The best finished trial; ``None`` while there is none."""
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
         return None
     best = min(done, key=lambda trial: (trial.value, trial.number))
-    return best.number, float(best.value or 0.0), _settings(best)
+    return BestTrial(best.number, float(best.value or 0.0), _settings(best))
 
 
 def write_summary(study: optuna.Study, folder: Path) -> None:
