@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 from scipy import stats
 
@@ -11,7 +9,7 @@ from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import BOOTSTRAP, CONFIDENCE, ROUGH, T
 from ablations.reporting.formats import NOT_ENDED, names, number, plural, with_interval
 from ablations.storage.status import UNFINISHED, Status
-from awd.config import config_from_dict
+from ablations.storage.store import recorded_config
 from awd.corpus.text import SPLITS as TEXT_SPLITS
 from awd.corpus.usage import describe_unknown, unknown_warning
 from awd.messages import number_text, one_line
@@ -195,7 +193,7 @@ def beginnings(data: Comparison) -> str:
     """Of which beginning of a validation split the epochs' perplexities are; empty where they are of whole splits."""
     lengths = {}
     for dataset, config in data.runs.dropna(subset="config").groupby("dataset", sort=False)["config"].first().items():
-        lengths[data.title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
+        lengths[data.title(str(dataset))] = recorded_config(config).corpus.valid_tokens
     told = ", ".join(f"{name} {tokens:,}" for name, tokens in lengths.items() if tokens)
     return f" Epochs are validated on the first tokens of the split only: {told}." if told else ""
 
@@ -219,8 +217,7 @@ def paused(data: Comparison) -> list[str]:
         best = (
             "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {number_text(run['valid_ppl'])}"
         )
-        config = config_from_dict(json.loads(run["config"]), "a recorded run")
-        epochs = f"{run['epochs']:.0f} of at most {config.most_epochs} epochs"
+        epochs = f"{run['epochs']:.0f} of at most {recorded_config(run['config']).most_epochs} epochs"
         lines.append(f"{run['dataset']} {run['variant']} seed {run['seed']}: paused after {epochs}{best}")
     return _and_more(lines, len(runs))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,9 @@ from awd.messages import one_line
 Cell = Callable[[Any], str]
 
 _CSV_DIGITS = 8
+
+_signed = partial(number, signed=True)
+_short, _short_signed = partial(number, digits=1), partial(number, digits=1, signed=True)  # as the paper gives them
 
 
 def brief_rows(data: Comparison, dataset: str) -> pd.DataFrame:
@@ -269,16 +273,3 @@ def _both(column: str, write: Callable[[float], str]) -> Cell:
         return DASH if pair == [DASH, DASH] else " / ".join(pair)
 
     return text
-
-
-def _signed(value: float) -> str:
-    return number(value, signed=True)
-
-
-def _short(value: float) -> str:
-    # as many digits as the paper gives
-    return number(value, 1)
-
-
-def _short_signed(value: float) -> str:
-    return number(value, 1, signed=True)

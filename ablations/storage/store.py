@@ -6,6 +6,7 @@ shard its name says, such as the copy that a sync client makes of one, is named 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import tempfile
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablations.storage.status import Status
+from awd.config import Config, config_from_dict
 from awd.errors import InputError
 from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, remove_leftovers, write_sealed
 
@@ -172,6 +174,11 @@ class Store:
         """
         paths = [self.epochs_folder / f"{run_id}.parquet" for run_id in run_ids]
         return _read_shards([path for path in paths if path.exists()], EPOCH_SCHEMA)
+
+
+def recorded_config(text: str) -> Config:
+    """The configuration of a recorded run, from its column ``config``."""
+    return config_from_dict(json.loads(text), "a recorded run")
 
 
 def _write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
