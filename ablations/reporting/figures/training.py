@@ -58,8 +58,8 @@ def draw_training(data: Comparison) -> Figure | None:
     for dataset, block in blocks.items():
         of_dataset = means[means["dataset"].eq(dataset)]
         _fill(block, data, of_dataset, starts[starts["dataset"].eq(dataset)], dataset, unit)
-        block.part.supxlabel(f"{noun} trained on", fontsize=7)
-        block.part.supylabel("100 × change in log-perplexity", fontsize=7)
+        block.part.supxlabel(f"{noun} trained on")
+        block.part.supylabel("100 × change in log-perplexity")
     low, high = _limits(means)
     for panel in (panel for block in blocks.values() for panel in block.panels.values()):
         panel.axhspan(0, high, color=FAINT, alpha=_ZONE, linewidth=0, zorder=0)
