@@ -62,11 +62,11 @@ CONFIGURATIONS = {
 }
 
 
-def require_configuration(name: str, option: str = "--config") -> None:
-    """Refuse a name that no configuration has.
+def require_configuration(name: str) -> None:
+    """Refuse a value of ``--config`` that names no configuration.
 
     Raises:
-        InputError: names the option and what is known.
+        InputError: it does not.
     """
     if name not in CONFIGURATIONS:
-        raise InputError(f"{option}: {unknown('configuration', name, CONFIGURATIONS)}")
+        raise InputError(f"--config: {unknown('configuration', name, CONFIGURATIONS)}")

@@ -17,8 +17,8 @@ import typer
 
 from ablations.storage.store import Store
 from benchmarks.command import MeasurementError, make_app, run, say, say_written
-from benchmarks.configurations import CONFIGURATIONS, require_configuration
-from benchmarks.options import ResultsOption, SaveOption
+from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.options import ResultsOption, SaveOption, names
 from benchmarks.record import RESULTS, machine, write
 
 _RUN = Path(__file__).resolve().parent.parent / "run_ablations.py"
@@ -74,9 +74,7 @@ def runner(
 
     **Example**: `python -m benchmarks.runner_cost --save`
     """
-    chosen = [name.strip() for name in configs.split(",") if name.strip()]
-    for name in chosen:
-        require_configuration(name, "--configs")
+    chosen = names("--configs", "configuration", configs, CONFIGURATIONS)
     about = machine()
     watched = sweep(runs)
     rows: list[dict[str, Any]] = [{"part": "memory", **look} for look in watched.memory]

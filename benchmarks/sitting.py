@@ -24,8 +24,8 @@ from awd.device import resolve_device
 from awd.files import write_text
 from benchmarks.command import MeasurementError, make_app, run, say
 from benchmarks.gpu import ask
+from benchmarks.options import names
 from benchmarks.record import describe, machine
-from benchmarks.throughput import names
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("tests", "step", "share", "train")

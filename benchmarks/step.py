@@ -12,14 +12,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ablations.terminal import bars
 from awd.device import resolve_device
 from awd.errors import InputError
-from awd.messages import unknown
 from benchmarks.command import WIDE, MeasurementError, make_app, run, say_written, stderr
 from benchmarks.configurations import CONFIGURATIONS, ENGINES, require_configuration
-from benchmarks.options import DeviceOption, ResultsOption, SaveOption
+from benchmarks.options import DeviceOption, ResultsOption, SaveOption, names
 from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 from benchmarks.tables import operations_frame, operations_page, summary, terminal_table, timings_frame, timings_page
@@ -76,13 +75,13 @@ def step(
     if profile is not None:
         if as_json:
             raise InputError("--json: --profile prints a table in markdown; leave one of the two out")
-        frame, page = _profile(_engines("--profile", profile)[0], settings)
+        frame, page = _profile(names("--profile", "engine", profile, ENGINES)[0], settings)
         if save:
             say_written(write(_file_name(f"profile-{profile}", settings), frame, page, results, about))
         print(page, end="")
         return
-    names = _engines("--engines", engines)
-    result = {**settings, **_measure(names, settings, rounds, steps), "machine": about}
+    chosen = names("--engines", "engine", engines, ENGINES)
+    result = {**settings, **_measure(chosen, settings, rounds, steps), "machine": about}
     if save:
         name, frame, page = _file_name("step", settings), timings_frame(result), timings_page(result)
         say_written(write(name, frame, page, results, about))
@@ -108,19 +107,10 @@ def _settings(config: str, batch_size: int | None, threads: int, device: str) ->
     }
 
 
-def _engines(option: str, text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in ENGINES:
-            raise InputError(f"{option}: {unknown('engine', name, ENGINES)}")
-    return list(dict.fromkeys(names))
-
-
 def _measure(engines: Sequence[str], settings: dict[str, Any], rounds: int, steps: int | None) -> dict[str, Any]:
     steps = steps or CONFIGURATIONS[settings["config"]].steps_per_round
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
-        bar = stack.enter_context(Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal))
+        bar = stack.enter_context(bars(stderr, transient=True))
         task = bar.add_task("starting", total=len(engines) * (rounds + 1))
         workers = [stack.enter_context(EngineProcess(engine, settings)) for engine in engines]
         ready = [worker.wait_until_ready() for worker in workers]

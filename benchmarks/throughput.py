@@ -22,11 +22,10 @@ from ablations.experiment.suite import load_suite
 from ablations.storage.store import Store
 from awd.device import resolve_device
 from awd.errors import InputError
-from awd.messages import unknown
 from benchmarks.command import MeasurementError, make_app, run, say, say_written
 from benchmarks.configurations import CONFIGURATIONS, require_configuration
 from benchmarks.gpu import GpuWatch
-from benchmarks.options import EngineOption, PrecisionOption, ResultsOption, SaveOption
+from benchmarks.options import EngineOption, PrecisionOption, ResultsOption, SaveOption, names
 from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 
@@ -151,19 +150,6 @@ def numbers(option: str, text: str, most: int = 10**9) -> list[int]:
     if not all(part.isdecimal() and 1 <= int(part) <= most for part in parts):
         raise InputError(f"{option} {text!r}: expected numbers from 1 to {most}, such as 1,2")
     return sorted({int(part) for part in parts})
-
-
-def names(option: str, kind: str, text: str, known: Sequence[str]) -> list[str]:
-    """``a,b`` as names, each once.
-
-    Raises:
-        InputError: one that is not known.
-    """
-    given = [name.strip() for name in text.split(",") if name.strip()]
-    for name in given:
-        if name not in known:
-            raise InputError(f"{option}: {unknown(kind, name, known)}")
-    return list(dict.fromkeys(given))
 
 
 def resolve(engine: str, precision: str, device: str = "cpu") -> Computed:
