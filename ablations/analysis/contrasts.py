@@ -111,6 +111,5 @@ def is_number(value: Any) -> bool:
 
 def _value(data: Comparison, dataset: str, variant: str, field: str) -> Any:
     """The value that a field had in the runs of a variant."""
-    runs = data.runs_on(dataset)
-    recorded = runs.loc[runs["variant"].eq(variant), "config"].dropna()
+    recorded = data.runs_on(dataset, variant)["config"].dropna()
     return fields(recorded_config(recorded.iloc[0]))[field] if len(recorded) else None

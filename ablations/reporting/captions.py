@@ -79,7 +79,7 @@ def setting(data: Comparison, dataset: str) -> str:
 
 def unfinished(data: Comparison, dataset: str) -> str:
     """How many runs are not in the means, and why."""
-    statuses = list(data.runs.loc[data.runs["dataset"].eq(dataset), "status"].fillna(Status.MISSING))
+    statuses = list(data.runs_on(dataset)["status"].fillna(Status.MISSING))
     finished = f"{statuses.count(Status.DONE)} of {plural(len(statuses), 'run')} finished"
     counts = {name: statuses.count(name) for name in UNFINISHED}
     return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."

@@ -23,6 +23,7 @@ from ablations.reporting.formats import (
     csv,
     latex,
     markdown,
+    markdown_table,
     mean_and_sd,
     number,
     percent,
@@ -115,10 +116,10 @@ def markdown_page(data: Comparison) -> str:
     for dataset in data.datasets:
         most_important, *sentences = caption(data, dataset)
         parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
-        parts += [_markdown_table(brief_rows(data, dataset)), "Every column:"]
-        parts += [_markdown_table(table_rows(data, dataset)), bullets(sentences)]
+        parts += [markdown_table(brief_rows(data, dataset)), "Every column:"]
+        parts += [markdown_table(table_rows(data, dataset)), bullets(sentences)]
         for heading, rows in more_tables(data, dataset).items():
-            parts += [f"{markdown(heading)}:", _markdown_table(rows)]
+            parts += [f"{markdown(heading)}:", markdown_table(rows)]
         hypotheses, took = hypothesis_lines(data, dataset), budget(data, dataset)
         if hypotheses:
             whose = "What the paper concludes" if data.published else "What is claimed"
@@ -133,11 +134,6 @@ def markdown_page(data: Comparison) -> str:
         heading, *lines = stale(data)
         parts += [markdown(heading), bullets(lines)]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(rows: pd.DataFrame) -> str:
-    align = ["left", *["right"] * (rows.shape[1] - 1)]
-    return rows.map(markdown).to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
 def csv_text(data: Comparison) -> str:

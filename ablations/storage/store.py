@@ -142,11 +142,11 @@ class Store:
 
     def statuses(self) -> dict[str, str]:
         """Status of every recorded run, by run id."""
-        return dict(self.runs()[["run_id", "status"]].itertuples(index=False, name=None))
+        return dict(self.runs().set_index("run_id")["status"])
 
     def finished(self) -> dict[str, str]:
         """When each recorded run was finished, by run id."""
-        return dict(self.runs()[["run_id", "finished_at"]].itertuples(index=False, name=None))
+        return dict(self.runs().set_index("run_id")["finished_at"])
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """The row of a run; ``None`` if it is not recorded.

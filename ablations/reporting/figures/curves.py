@@ -70,7 +70,7 @@ def _fill(block: Block, data: Comparison, epochs: pd.DataFrame, dataset: str) ->
     baseline = epochs[epochs["variant"].eq(data.suite.baseline)]
     for variant, panel in block.panels.items():
         of_variant = epochs[epochs["variant"].eq(variant)]
-        runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["variant"].eq(variant)]
+        runs = data.runs_on(dataset, variant)
         _lines(panel, baseline, INK, alpha=0.25)
         if variant != data.suite.baseline:
             _lines(panel, of_variant, OURS, alpha=0.45)

@@ -76,7 +76,7 @@ def _thinned(differences: pd.DataFrame) -> pd.DataFrame:
 
 def _fill(block: Block, data: Comparison, means: pd.DataFrame, starts: pd.DataFrame, dataset: str, unit: float) -> None:
     for variant, panel in block.panels.items():
-        runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["variant"].eq(variant)]
+        runs = data.runs_on(dataset, variant)
         of_variant = means[means["variant"].eq(variant)]
         panel.axhline(0, color=INK, linewidth=0.7, zorder=1)
         if len(of_variant):
