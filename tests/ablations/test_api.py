@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import matplotlib
 import pandas as pd
 import pytest
 
 import ablations
+from ablations.cli.options import ConfigurationOptions, TrainingOptions
 from ablations.experiment.plan import RunSpec
 from ablations.storage.store import Store
 from awd.errors import InputError
@@ -148,3 +149,11 @@ def test_importing_it_is_light() -> None:
     heavy = "{'torch', 'pandas', 'matplotlib', 'scipy', 'rich'}"
     code = f"import sys, ablations; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("option", ["engine", "precision", "backend"])
+def test_what_the_command_line_takes_is_taken_from_python_too(option: str) -> None:
+    known = {**get_type_hints(ConfigurationOptions), **get_type_hints(TrainingOptions)}[option]
+    for value in get_args(known):
+        with pytest.raises(InputError, match="jobs 0"):  # the check that comes next
+            ablations.run(profile="smoke", jobs=0, **{option: value})
