@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ablations.reporting import ladder
 from ablations.reporting.page import environment
-from awd.errors import InputError
+from ablations.storage.store import explained
 from awd.files import write_text
 
 _MARK = '<meta name="generator" content="awd-ablations">'  # tells our index from a page of the user's own
@@ -27,13 +27,11 @@ def write_index(reports: Path) -> Path:
         InputError: the folder cannot be read or written.
     """
     path = reports / "index.html"
-    try:
+    with explained(f"{path}: the index cannot be written"):
         if not path.exists() or _MARK in path.read_text(encoding="utf-8", errors="replace"):
             found = [_entry(folder) for folder in sorted(reports.iterdir()) if folder.is_dir()]
             entries = [entry for entry in found if entry is not None]
             write_text(path, environment().get_template("index.html.jinja").render(mark=_MARK, entries=entries) + "\n")
-    except OSError as error:
-        raise InputError(f"{path}: the index cannot be written ({error.strerror or error})") from None
     return path
 
 

@@ -18,7 +18,7 @@ from ablations.analysis.trend import FEWEST_RUNGS
 from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.reporting.captions import INTERVAL_TITLES
 from ablations.reporting.formats import DASH, bullets, csv, markdown, markdown_table, percent, share_text, with_interval
-from awd.errors import InputError
+from ablations.storage.store import explained
 from awd.files import whole_file, write_text
 from awd.messages import one_line
 from awd.paths import file_name
@@ -170,12 +170,10 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
     texts = {folder / f"{NAME}.md": ladder_markdown(ladder), folder / f"{NAME}.csv": ladder_csv(ladder)}
     drawings = {folder / f"{NAME}.{suffix}": suffix for suffix in figures.FORMATS}
     figure = figures.finished(figures.draw_ladder, ladder)
-    try:
+    with explained(f"{folder}: the ladder cannot be written there"):
         for path, text in texts.items():
             write_text(path, text)
         for path, suffix in drawings.items():
             with whole_file(path) as temporary:
                 figures.save(figure, temporary, suffix)
-    except OSError as error:
-        raise InputError(f"{folder}: the ladder cannot be written there ({error.strerror or error})") from None
     return [*texts, *drawings]

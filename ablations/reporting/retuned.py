@@ -9,8 +9,8 @@ import pandas as pd
 from ablations.analysis.comparison import Comparison
 from ablations.reporting.formats import markdown
 from ablations.reporting.tables import brief_rows
+from ablations.storage.store import explained
 from ablations.terminal import Sheet
-from awd.errors import InputError
 from awd.files import write_text
 
 NAME = "retuned"
@@ -36,11 +36,9 @@ def render_retuned(before: Comparison, after: Comparison, folder: Path) -> Sheet
         "Nothing retuned: every row at the full model's strengths. Each retuned: every row at the best of as many "
         "trials of its own, chosen on validation; the fields that a row sets itself were left out of its search."
     )
-    try:
+    with explained(f"{folder}: cannot be written"):
         write_text(folder / f"{NAME}.md", f"# {markdown(title)}\n\n{found.to_markdown(index=False)}\n\n{notes}\n")
         write_text(folder / f"{NAME}.csv", found.to_csv(index=False, lineterminator="\n"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
     sheet = Sheet(title, list(found.columns), numbers=list(found.columns)[1:])
     for row in found.itertuples(index=False):
         sheet.add(*map(str, row))

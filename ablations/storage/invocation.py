@@ -18,7 +18,7 @@ from types import FrameType
 import psutil
 
 from ablations.storage.provenance import boot_and_namespace, host_name
-from ablations.storage.store import StoreError
+from ablations.storage.store import StoreError, explained
 from awd.files import write_text
 
 _NAME = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{12}")
@@ -67,10 +67,8 @@ class Invocation:
             StoreError: the file cannot be written.
         """
         self._remove_those_of_the_dead()
-        try:
+        with explained(f"{self.path}: cannot be written", StoreError):
             write_text(self.path, _content())
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be written ({error.strerror or error})") from None
         timer = threading.Timer(time_limit or 0, self.stop, [f"time limit of {time_limit:g} s"] if time_limit else [])
         timer.daemon = True
         if time_limit is not None:

@@ -10,7 +10,8 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,15 @@ class DamagedShardError(StoreError):
     """A shard is not what was written, bit for bit; or it was never a result."""
 
 
+@contextmanager
+def explained(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
+    """Give an error of the operating system its place: one message of ``what``, and the reason in brackets."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what} ({error.strerror or error})") from None
+
+
 class Store:
     """A results folder.
 
@@ -105,12 +115,10 @@ class Store:
         Raises:
             StoreError: nothing can be written there, or the disk is full.
         """
-        try:
+        with explained(f"{self.root}: results cannot be written there", StoreError):
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root) as probe:
                 probe.write(bytes(_PROBE_BYTES))
-        except OSError as error:
-            raise StoreError(f"{self.root}: results cannot be written there ({error.strerror})") from None
 
     def write(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Store a run: first its epochs, then its row. A run is recorded once its row is there.
@@ -183,10 +191,8 @@ def recorded_config(text: str) -> Config:
 
 def _write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
     content = _to_parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
-    try:
+    with explained(f"{path}: cannot be written", StoreError):
         write_sealed(path, content)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _to_parquet(table: pa.Table) -> bytes:

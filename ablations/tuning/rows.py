@@ -13,6 +13,7 @@ from rich.console import Console
 from ablations.experiment.plan import Corpus
 from ablations.experiment.selection import Selection
 from ablations.experiment.variant import Variant, leaves
+from ablations.storage.store import explained
 from ablations.terminal import say
 from ablations.tuning.search import Search, nested, without
 from ablations.tuning.study import best_settings, open_study
@@ -91,10 +92,8 @@ def write_retuned(selection: Selection, search: Search, folder: Path) -> Path:
         "variants": variants,
     }
     path = folder / RETUNED
-    try:
+    with explained(f"{path}: cannot be written"):
         write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
     return path
 
 

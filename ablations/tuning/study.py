@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 import yaml
 
+from ablations.storage.store import explained
 from ablations.tuning.search import Search, Value, nested, tidy
 from awd.errors import ConfigError, InputError
 from awd.files import write_text
@@ -179,7 +180,7 @@ def write_summary(study: optuna.Study, folder: Path) -> None:
     Raises:
         InputError: they cannot be written.
     """
-    try:
+    with explained(f"{folder}: cannot be written"):
         write_text(folder / TRIALS, trials_frame(study).to_csv(index=False, lineterminator="\n"))
         if best := best_settings(study):
             number, value, settings = best
@@ -193,5 +194,3 @@ def write_summary(study: optuna.Study, folder: Path) -> None:
                 f"{beginning}{of['dataset']} (seed {of['training_seed']}, {of['engine']} engine, {of['precision']})\n"
             )
             write_text(folder / BEST, heading + text)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
