@@ -97,14 +97,13 @@ def reading(data: Comparison, dataset: str, intervals: bool) -> str:
     )
 
 
-def _caution(data: Comparison, pairs: int) -> str:
-    """Of the row that has the fewest."""
+def _caution(data: Comparison, fewest: int) -> str:
     if data.interval == BOOTSTRAP:
-        return " (rough: too narrow under six seeds)" if pairs < ROUGH else ""
-    if pairs > 3:
+        return " (rough: too narrow under six seeds)" if fewest < ROUGH else ""
+    if fewest > 3:
         return ""
-    factor = stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1)
-    return f" ({factor:.1f} standard errors to each side where there are {pairs} seeds)"
+    factor = stats.t.ppf((1 + CONFIDENCE) / 2, fewest - 1)
+    return f" ({factor:.1f} standard errors to each side where there are {fewest} seeds)"
 
 
 def decided(data: Comparison, dataset: str) -> str:

@@ -106,8 +106,6 @@ def settings_of(spec: RunSpec, search: Search) -> dict[str, Value]:
 
 
 class _Tuning:
-    """One call."""
-
     def __init__(self, spec: RunSpec, search: Search, options: TuneOptions, console: Console) -> None:
         self.spec, self.search, self.options, self.console = spec, search, options, console
         self.study: optuna.Study = open_study(options.folder, search)
