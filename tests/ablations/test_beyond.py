@@ -35,6 +35,15 @@ def test_the_example_runs_as_written(cli: CommandLine, corpus: Path, tmp_path: P
     assert figure.stat().st_size > 5000
 
 
+def test_the_example_from_python_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(example, {})
+    assert (tmp_path / "interactions.png").stat().st_size > 5000
+
+
 def test_list_shows_kinds(cli: CommandLine) -> None:
     shown = cli("list").stdout
     for name in named_files("suites"):
