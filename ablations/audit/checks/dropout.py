@@ -125,13 +125,13 @@ def embedding_cell(windows: Sequence[WindowTrace], strengths: RegularizationConf
 
 def _apart(found: Sequence[Words], width: int, p: float) -> list[Finding]:
     """Whether some word lost some of its units, and kept others."""
-    words: dict[tuple[int, int], list[bool]] = {}
+    lost: dict[tuple[int, int], list[bool]] = {}  # by window and word, of each unit that can be seen
     for place, window in enumerate(found):
         for name, fate in window.fates.items():
-            words.setdefault((place, name // width), []).append(True in fate)
-    if sum(len(units) - 1 for units in words.values()) * math.log(_agreement(p)) >= math.log(_CHANCE):
+            lost.setdefault((place, name // width), []).append(True in fate)
+    if sum(len(of_word) - 1 for of_word in lost.values()) * math.log(_agreement(p)) >= math.log(_CHANCE):
         return []
-    apart = any(len(set(units)) > 1 for units in words.values())
+    apart = any(len(set(of_word)) > 1 for of_word in lost.values())
     return [yes_or_no("units of a word", apart, "each on its own", "together")]
 
 

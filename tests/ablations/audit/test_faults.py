@@ -120,10 +120,10 @@ def test_a_fault_turns_its_own_cells_red(
 
 @pytest.mark.usefixtures("without_onednn")
 @pytest.mark.parametrize("seed", [1, 5, 6])
-@pytest.mark.parametrize("weight_dropout", [0.5, 0.0])
-def test_nothing_is_red_in_bfloat16_where_it_is_not_multiplied_in_hardware(weight_dropout: float, seed: int) -> None:
+@pytest.mark.parametrize("drops", [{}, {"weight_dropout": 0.0}, {"recurrent_drops": "units"}], ids=str)
+def test_nothing_is_red_in_bfloat16_where_it_is_not_multiplied_in_hardware(drops: dict[str, Any], seed: int) -> None:
     """Where outputs, and gradients of weights that were kept, come out as zero now and then."""
-    config = small_config(regularization={"weight_dropout": weight_dropout})
+    config = small_config(regularization=drops)
     assert red(config, TorchEngine("bf16"), seed) == {}
 
 
