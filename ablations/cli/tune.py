@@ -115,11 +115,15 @@ def retune(
     """Give every row of a suite equal chances: tune each with as many trials, then run each at its own strengths.
 
     Nothing in Table 5 is retuned: a row may be worse only since the others' strengths do not suit it. This tunes each
-    row on validation, its studies in `tuning/` of the results and fields that the row sets itself left out; writes the
+    row on validation, its studies in `tuning/` of the results and fields that the row sets itself left out unless the
+    search says otherwise, as `rates` does; writes the
     suite of the tuned rows (`retuned.yaml`) there; runs the suite and that one; and writes `retuned.md` and `.csv`
     with both results side by side. One data set at a time. Needs the extra `tune`. The same command goes on.
 
-    **Example**: `retune --profile demo --trials 10`
+    **Examples**
+
+    * `retune --profile demo --trials 10`
+    * `retune --suite optimizers --search rates --variants nt-asgd,sgd,sgd-halving,asgd-half,adam-0.003`
     """
     from ablations.reporting.render import report_folder
     from ablations.reporting.retuned import render_retuned
@@ -151,7 +155,7 @@ def retune(
     assert before is not None
     assert after is not None
     folder = report_folder(after, reports)
-    stdout.print(render_retuned(before, after, folder))
+    stdout.print(render_retuned(before, after, folder, also_set=the_search.also_set))
     tell(f"both side by side: {folder / 'retuned.md'}")
 
 

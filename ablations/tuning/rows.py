@@ -15,7 +15,7 @@ from ablations.experiment.selection import Selection
 from ablations.experiment.variant import Variant, leaves
 from ablations.storage.store import explained
 from ablations.terminal import say
-from ablations.tuning.search import Search, nested, without
+from ablations.tuning.search import Search, Value, nested, of_variant
 from ablations.tuning.study import best_settings, open_study
 from ablations.tuning.tune import TuneOptions, tune
 from awd.config import merged
@@ -28,7 +28,8 @@ RETUNED = "retuned.yaml"
 def tune_row(
     selection: Selection, corpus: Corpus, variant: str, search: Search, options: TuneOptions, console: Console
 ) -> str | None:
-    """Tune one variant; what it changes itself, such as a dropout that it removes, is left out of the search.
+    """Tune one variant; what it changes itself, such as a dropout that it removes, is left out of the search, unless
+    the search says that it is tuned, too.
 
     Returns:
         Why it stopped early, if it did.
@@ -37,9 +38,8 @@ def tune_row(
         InputError: there is no such variant, it leaves nothing to tune, or as :func:`ablations.tuning.tune.tune`.
     """
     overrides = selection.suite.variant(variant).overrides
-    own_search = without(search, dict(leaves(overrides)), f"variant {variant}")
     (spec,) = selection.only(variant).plan([corpus], [search.training_seed])
-    return tune(spec, own_search, options, console)
+    return tune(spec, of_variant(search, spec.config, overrides, variant), options, console)
 
 
 def tune_rows(
@@ -81,13 +81,11 @@ def write_retuned(selection: Selection, search: Search, folder: Path) -> Path:
         InputError: no trial of a row has finished, or the file cannot be written.
     """
     suite = selection.suite
-    variants = [
-        {"name": row.name, "label": row.label, "overrides": merged(_best(folder / row.name, search), row.overrides)}
-        for row in _rows(selection)
-    ]
+    variants = [_retuned(row, _best(folder / row.name, search)) for row in _rows(selection)]
     content = {
         "name": f"{suite.name}-retuned",
-        "title": f"{suite.title}, each row at strengths of its own",
+        "title": f"{suite.title}; each row tuned on its own ({search.name})",
+        **({"kind": suite.kind} if suite.kind == "choices" else {}),
         "baseline": suite.baseline,
         "variants": variants,
     }
@@ -104,8 +102,16 @@ def _rows(selection: Selection) -> list[Variant]:
     return [variant for variant in suite.variants if variant.name in (suite.baseline, *names)]
 
 
-def _best(folder: Path, search: Search) -> dict[str, Any]:
+def _retuned(row: Variant, best: dict[str, Value]) -> dict[str, Any]:
+    """A row at its best settings; where they replace what it set itself its label, which may tell that, says so."""
+    own = dict(leaves(row.overrides))
+    replaced = [f"{field.partition('.')[2].replace('_', ' ')} {best[field]:.3g}" for field in best if field in own]
+    label = f"{row.label} → {', '.join(replaced)}" if replaced else row.label
+    return {"name": row.name, "label": label, "overrides": merged(row.overrides, nested(best))}
+
+
+def _best(folder: Path, search: Search) -> dict[str, Value]:
     best = best_settings(open_study(folder, search))
     if best is None:
         raise InputError(f"{folder}: no trial has finished; give more --trials")
-    return nested(best.settings)
+    return best.settings

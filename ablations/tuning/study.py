@@ -13,6 +13,7 @@ import yaml
 
 from ablations.storage.store import explained
 from ablations.tuning.search import Search, Value, nested, tidy
+from awd.config import Config, config_to_dict, merged
 from awd.errors import ConfigError, InputError
 from awd.files import write_text
 
@@ -96,7 +97,8 @@ def claim(study: optuna.Study, identity: Mapping[str, Any], sitting: Mapping[str
 
 def _without_searched(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that each trial sets do not matter: a profile may have taken over what a study found."""
-    config = {section: dict(fields) for section, fields in identity["config"].items()}
+    # a field that is younger than the study had no other meaning then than its default has now
+    config = merged(config_to_dict(Config()), identity["config"])
     for field in identity["space"]:
         section, _, key = field.partition(".")
         config[section].pop(key, None)

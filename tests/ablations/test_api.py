@@ -16,6 +16,7 @@ import pytest
 import ablations
 from ablations.cli.options import ConfigurationOptions, TrainingOptions
 from ablations.experiment.plan import RunSpec
+from ablations.reporting.kinds import ALL_FIGURES
 from ablations.storage.store import Store
 from awd.errors import InputError
 from tests.ablations.conftest import ROOT, CommandLine, environment, record
@@ -128,6 +129,19 @@ def test_a_figure_with_nothing_to_show_says_why(
     data = ablations.load(tmp_path / "results", profile=str(profile), datasets=str(corpus))
     with pytest.raises(InputError, match="nothing to show: no row has a run of the same seed as the full model"):
         ablations.figures.differences(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("staircase", "buildup"), ("interactions", "pairs"), ("responses", "sweep")]
+)
+def test_a_figure_of_another_kind_of_suite_is_refused(name: str, kind: str) -> None:
+    table5 = ablations.load(ROOT / "results" / "reference")
+    with pytest.raises(InputError, match=f"this figure is of suites of kind {kind}; table5 is of kind removal"):
+        getattr(ablations.figures, name)(table5)
+
+
+def test_the_figures_of_all_kinds_can_be_had_by_name() -> None:
+    assert set(ALL_FIGURES) | {"ladder"} == set(ablations.figures.__all__)
 
 
 def test_figures_leave_the_users_own_style_alone() -> None:

@@ -24,8 +24,8 @@ from ablations.experiment.selection import select
 from ablations.experiment.suite import load_suite
 from ablations.tuning import rows
 from ablations.tuning.search import load_search
-from ablations.tuning.study import best_settings, open_study
-from awd.config import override
+from ablations.tuning.study import best_settings, claim, open_study
+from awd.config import Config, config_to_dict, override
 from awd.corpus import load_corpus
 from awd.corpus.text import encode
 from awd.engine import make_engine
@@ -321,3 +321,48 @@ def test_one_time_limit_holds_for_the_tuning_and_both_sweeps(place: Path, monkey
     CliRunner().invoke(app, [*arguments, "--time-limit", "100s"])
     assert given[0] <= 99.7
     assert given[1] <= 99.4
+
+
+def test_each_optimizer_is_tuned_to_a_rate_of_its_own_also_where_its_row_has_one(place: Path) -> None:
+    arguments = command(
+        *("retune", "--suite", "optimizers", "--search", "rates", "--dataset", "own-text", "--profile", "tiny.yaml"),
+        *("--variants", "nt-asgd,sgd,adam-0.003", "--trials", 3, "--no-audit", "--backend", "sequential"),
+        *("--set", "training.epochs=2"),
+    )
+    done = subprocess.run(arguments, cwd=place, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    studies = place / "results" / "tuning" / "tiny-own-text-optimizers"
+    suite, rates = load_suite(str(studies / "retuned.yaml")), {}
+    assert (suite.kind, suite.baseline) == ("choices", "nt-asgd")
+    for variant in suite.variants:
+        tried = trials(studies / variant.name)
+        rates[variant.name] = variant.overrides["optimizer"]["learning_rate"]
+        assert rates[variant.name] in tried["optimizer.learning_rate"].tolist()
+        assert len(tried) == 3
+    assert min(rates["nt-asgd"], rates["sgd"]) >= 1
+    assert rates["adam-0.003"] < 0.03
+    assert trials(studies / "adam-0.003")["optimizer.learning_rate"][0] == 0.003, "its own comes first"
+    assert [one.label for one in suite.variants][:2] == ["NT-ASGD", "SGD"]
+    assert suite.variants[2].label == f"Adam, rate 0.003 → learning rate {rates['adam-0.003']:.3g}"
+
+    # rows stand beside themselves, whatever is best before and after
+    (table,) = (place / "reports").rglob("retuned.csv")
+    both = pd.read_csv(table).set_index("variant")
+    for name, heading in (("optimizers", "nothing retuned"), (suite.name, "each retuned")):
+        (report,) = (place / "reports").rglob(f"{name}.csv")
+        found = pd.read_csv(report).set_index("variant")["test_mean"]
+        for variant in select("optimizers", str(place / "tiny.yaml")).suite.variants:
+            if variant.name in rates:
+                assert both.loc[variant.label, f"{heading}: perplexity"] == pytest.approx(found[variant.name], abs=0.01)
+
+
+def test_a_study_from_before_a_field_was_there_goes_on_at_its_default_alone(tmp_path: Path) -> None:
+    study = open_study(tmp_path, load_search("rates"))
+    now = {"config": config_to_dict(Config()), "space": {"optimizer.learning_rate": {}}}
+    younger = {"mask_per", "embedding_drops", "recurrent_drops"}
+    before = {key: value for key, value in now["config"]["regularization"].items() if key not in younger}
+    claim(study, {**now, "config": now["config"] | {"regularization": before}}, {}, tmp_path)
+    claim(study, now, {}, tmp_path)
+    other = override(Config(), {"regularization": {"mask_per": "step"}}, "the test")
+    with pytest.raises(InputError, match="holds a study with another config"):
+        claim(study, {**now, "config": config_to_dict(other)}, {}, tmp_path)
