@@ -125,7 +125,7 @@ class SelectionOptions(VariantOptions):
 
     seeds: Annotated[
         list[str] | None,
-        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Lists add up. Default: the profile's."),
+        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 7, seed 7 alone. Lists add up. Default: the profile's."),
     ] = None
     results: ResultsOption = Path("results")
 
