@@ -45,7 +45,7 @@ reference-ladder:
 	$(PYTHON) run_ablations.py ladder --results results/reference --reports reports/reference
 
 # the suites beyond Table 5 at the demo's scale: some two hours of two cores; what `reference` has trained is kept
-BEYOND = buildup pairs strengths widths texts optimizers
+BEYOND = buildup pairs strengths widths texts optimizers masks
 reference-beyond:
 	for suite in $(BEYOND); do \
 	  $(PYTHON) run_ablations.py --all --suite $$suite --profile demo $(REFERENCE) --reports reports/reference || exit 1; \

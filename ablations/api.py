@@ -32,7 +32,7 @@ Folder = str | Path
 _KNOWN = {  # what the command line takes, too
     "engine": ("auto", "torch", "fast"),
     "precision": ("auto", "fp32", "bf16"),
-    "backend": ("loky", "sequential", "dask"),
+    "backend": ("loky", "threads", "sequential", "dask"),
     "interval": ("t", "bootstrap"),
 }
 

@@ -1,6 +1,8 @@
 """The figures of a report as functions, for notebooks: from a comparison to a matplotlib figure.
 
-Each takes the width in inches: 3.4, a column of a two-column page, unless told otherwise.
+Each takes the width in inches: 3.4, a column of a two-column page, unless told otherwise. ``staircase``,
+``interactions`` and ``responses`` are of suites of one kind each (see docs/beyond.md); that of ``choices`` is
+``differences``.
 """
 
 from __future__ import annotations
@@ -14,11 +16,22 @@ from ablations.reporting import figures as drawings
 from ablations.reporting.figures.style import WIDTH
 from awd.errors import InputError
 
-__all__ = ["curves", "differences", "ladder", "pairs", "ranks", "training"]
+__all__ = [
+    "curves",
+    "differences",
+    "interactions",
+    "ladder",
+    "pairs",
+    "ranks",
+    "responses",
+    "staircase",
+    "training",
+]
 
 
 def differences(data: Comparison, width: float = WIDTH) -> Figure:
-    """What each part is worth: mean, 95% interval and every seed of each row, beside the paper's.
+    """What each part is worth: mean, 95% interval and every seed of each row, beside the paper's; of choices the best
+    first.
 
     Raises:
         InputError: no row has a run of the same seed as one of the full model.
@@ -26,6 +39,7 @@ def differences(data: Comparison, width: float = WIDTH) -> Figure:
     >>> import ablations
     >>> figure = ablations.figures.differences(ablations.load("results/reference"))
     >>> figure.savefig("differences.png", dpi=200)
+    >>> figure = ablations.figures.differences(ablations.load("results/reference", suite="optimizers"))
     """
     return _drawn(drawings.draw_differences, data, width, "no row has a run of the same seed as the full model")
 
@@ -80,6 +94,44 @@ def pairs(data: Comparison, width: float = WIDTH) -> Figure:
     return _drawn(drawings.draw_pairs, data, width, "no row has two pairs of runs")
 
 
+def staircase(data: Comparison, width: float = WIDTH) -> Figure:
+    """What the parts of a build-up add, one after another as steps, and each alone.
+
+    Raises:
+        InputError: the suite is of another kind, or no run can be compared with everything off.
+
+    >>> import ablations
+    >>> steps = ["nothing", "+locked-dropout", "+embedding-dropout"]
+    >>> data = ablations.run(suite="buildup", profile="smoke", variants=steps, settings={"training.epochs": 1})
+    >>> figure = ablations.figures.staircase(data)
+    """
+    return _drawn(drawings.draw_staircase, data, width, "no run has the seed of one with everything off", "buildup")
+
+
+def interactions(data: Comparison, width: float = WIDTH) -> Figure:
+    """Whether two parts do the same job: the effect of removing both minus the sum of each, as a heatmap of all pairs.
+
+    Raises:
+        InputError: the suite is of another kind, or no pair is finished in the same seed as both alone.
+
+    >>> import ablations
+    >>> figure = ablations.figures.interactions(ablations.load("results/reference", suite="pairs"), width=5)
+    """
+    return _drawn(drawings.draw_interactions, data, width, "no pair has the seed of both removals alone", "pairs")
+
+
+def responses(data: Comparison, width: float = WIDTH) -> Figure:
+    """The change over the values of each field of a sweep, or, where it has rows, their difference to the full model.
+
+    Raises:
+        InputError: the suite is of another kind, or no difference exists.
+
+    >>> import ablations
+    >>> figure = ablations.figures.responses(ablations.load("results/reference", suite="strengths"))
+    """
+    return _drawn(drawings.draw_responses, data, width, "no two runs of the same seed can be compared", "sweep")
+
+
 def ladder(data: Ladder, width: float = WIDTH) -> Figure:
     """How each effect grows with scale, one panel per row.
 
@@ -89,8 +141,12 @@ def ladder(data: Ladder, width: float = WIDTH) -> Figure:
     return drawings.finished(drawings.draw_ladder, data, width)
 
 
-def _drawn(draw: Callable[[Comparison], Figure | None], data: Comparison, width: float, why_not: str) -> Figure:
+def _drawn(
+    draw: Callable[[Comparison], Figure | None], data: Comparison, width: float, why_not: str, kind: str | None = None
+) -> Figure:
     require_finished(data)
+    if kind not in (None, data.suite.kind):
+        raise InputError(f"this figure is of suites of kind {kind}; {data.suite.name} is of kind {data.suite.kind}")
     figure = drawings.finished(draw, data, width)
     if figure is None:
         raise InputError(f"this figure has nothing to show: {why_not}")

@@ -33,6 +33,9 @@ CountOrZero = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
 Size = Annotated[int, Field(strict=True, ge=1, le=_WIDEST)]
 Spread = Annotated[float, Field(strict=True, ge=0, le=_WIDEST)]
 Depth = Annotated[int, Field(strict=True, ge=1, le=_DEEPEST)]
+MaskPer = Literal["window", "step"]
+EmbeddingDrops = Literal["words", "units"]
+RecurrentDrops = Literal["weights", "units"]
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
@@ -70,6 +73,8 @@ class RegularizationConfig:
     """Strength of each regularizer; 0 takes it away.
 
     A dropout is at most 1 - 2 ** -16 (0.99998...): masks are drawn from 16-bit integers, and can keep no smaller share.
+    What a dropout takes away at its strength is the paper's by default; the last three fields have the alternatives, of
+    which :class:`awd.dropout.Masks` has the shapes.
 
     Attributes:
         embedding_dropout: whole words dropped from the input look-up (section 4.3).
@@ -80,6 +85,12 @@ class RegularizationConfig:
         activation_penalty: alpha of activation regularization, AR (section 4.6).
         temporal_activation_penalty: beta of temporal activation regularization, TAR (section 4.6).
         weight_decay: L2 term added to every parameter's gradient after clipping.
+        mask_per: how long a mask of ``input_dropout``, ``hidden_dropout`` and ``output_dropout`` holds: for a whole
+            ``window``, which is locked dropout; or for a single time ``step``, which is ordinary dropout.
+        embedding_drops: what ``embedding_dropout`` drops: ``words``, or single ``units`` of a word's vector, the same
+            ones wherever the word stands in the minibatch.
+        recurrent_drops: what ``weight_dropout`` drops: single ``weights`` of the hidden-to-hidden matrix; or ``units``
+            of the hidden state where that matrix reads it, the same ones for a window and all its sequences.
     """
 
     embedding_dropout: DropProbability = 0.1
@@ -90,6 +101,9 @@ class RegularizationConfig:
     activation_penalty: NonNegative = 2.0
     temporal_activation_penalty: NonNegative = 1.0
     weight_decay: NonNegative = 1.2e-6
+    mask_per: MaskPer = "window"
+    embedding_drops: EmbeddingDrops = "words"
+    recurrent_drops: RecurrentDrops = "weights"
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)

@@ -1,13 +1,15 @@
-"""The three kinds of dropout mask (paper, sections 3, 4.2 and 4.3).
+"""The three kinds of dropout mask (paper, sections 3, 4.2 and 4.3), and an alternative to each.
 
 A mask is drawn once a minibatch, holds 0 where something is dropped and 1 / (1 - p) where it is kept, and is
-handed to the model explicitly; nothing here keeps state.
+handed to the model explicitly; nothing here keeps state. An alternative is a mask of another shape, or one whose
+rows are all alike, so that the model does not know of it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,11 +44,17 @@ class Masks:
     """Every mask of one minibatch; ``None`` drops nothing there.
 
     Attributes:
-        embedding: ``(vocabulary, 1)``, whole words of the input look-up (section 4.3).
-        input: ``(1, batch, embedding)``, locked: one value for all time steps, another for each sequence.
+        embedding: ``(vocabulary, 1)``, whole words of the input look-up (section 4.3); or ``(vocabulary, embedding)``,
+            single units of each word's vector.
+        input: ``(1, batch, embedding)``, locked: one value for all time steps, another for each sequence; or
+            ``(time, batch, embedding)``, another for each step, too. Likewise the next two.
         hidden: one ``(1, batch, hidden)`` a boundary between layers.
         output: ``(1, batch, last layer)``.
-        weight: one ``(4 * hidden, hidden)`` a layer, DropConnect on the hidden-to-hidden matrix (section 3).
+        weight: one ``(4 * hidden, hidden)`` a layer, DropConnect on the hidden-to-hidden matrix (section 3). Where
+            units are dropped in place of weights its rows are all alike, so that whole columns are 0: as
+            ``U (m * h) = (U diag(m)) h``, that is dropout of the hidden state as the four gates read it, from the state
+            before the window on, with one mask for all steps and all sequences of the minibatch. It is not a mask for
+            each sequence or each step, and touches neither the cell state nor what the layer hands on.
     """
 
     embedding: Tensor | None
@@ -67,6 +75,7 @@ def draw_masks(
     vocabulary_size: int,
     batch_size: int,
     *,
+    steps: int | None = None,
     streams: Streams | None,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
@@ -74,6 +83,7 @@ def draw_masks(
     """Draw the masks of one minibatch; elsewhere than on a CPU all masks of a kind at once, in as few launches.
 
     Args:
+        steps: length of the window; needed where each step has masks of its own (``mask_per``).
         streams: one named stream for each mask, or for each kind where they are drawn at once; ``None`` draws from
             torch's global generator.
 
@@ -85,6 +95,8 @@ def draw_masks(
     """
     require_count("vocabulary_size", vocabulary_size)
     require_count("batch_size", batch_size)
+    if regularization.mask_per == "step":
+        require_count("steps", steps)
 
     def mask(name: str, shape: tuple[int, ...], p: float) -> Tensor | None:
         if p == 0:
@@ -98,35 +110,73 @@ def draw_masks(
             return tuple(mask(f"{name} {layer}", shape, p) for layer, shape in enumerate(shapes))
         return tuple(part.view(shape) for part, shape in zip(whole.split(counts), shapes, strict=True))
 
-    sizes = model.layer_sizes
+    shapes = _shapes(model, regularization, vocabulary_size, steps or 1, batch_size)
+    rows = [shape if regularization.recurrent_drops == "weights" else (1, shape[1]) for shape in shapes.weight]
+    weight = masks("weight mask", rows, regularization.weight_dropout)
     return Masks(
-        embedding=mask("embedding mask", (vocabulary_size, 1), regularization.embedding_dropout),
-        input=mask("input mask", (1, batch_size, model.embedding_width), regularization.input_dropout),
-        hidden=masks("hidden mask", [(1, batch_size, width) for _, width in sizes[:-1]], regularization.hidden_dropout),
-        output=mask("output mask", (1, batch_size, sizes[-1][1]), regularization.output_dropout),
-        weight=masks("weight mask", [(4 * width, width) for _, width in sizes], regularization.weight_dropout),
+        embedding=mask("embedding mask", shapes.embedding, regularization.embedding_dropout),
+        input=mask("input mask", shapes.input, regularization.input_dropout),
+        hidden=masks("hidden mask", shapes.hidden, regularization.hidden_dropout),
+        output=mask("output mask", shapes.output, regularization.output_dropout),
+        # where units are dropped one row stands for all
+        weight=tuple(
+            None if one is None else one.expand(shape) for one, shape in zip(weight, shapes.weight, strict=True)
+        ),
     )
 
 
-def require_masks(masks: Masks, sizes: list[tuple[int, int]], vocabulary: int, batch: int, like: Tensor) -> None:
+class _Shapes(NamedTuple):
+    """Of every mask, as :class:`Masks` says."""
+
+    embedding: tuple[int, ...]
+    input: tuple[int, ...]
+    hidden: list[tuple[int, ...]]
+    output: tuple[int, ...]
+    weight: list[tuple[int, ...]]
+
+
+def _shapes(
+    model: ModelConfig, regularization: RegularizationConfig, vocabulary: int, steps: int, batch: int
+) -> _Shapes:
+    widths = [width for _, width in model.layer_sizes]
+    time = steps if regularization.mask_per == "step" else 1
+    return _Shapes(
+        embedding=(vocabulary, model.embedding_width if regularization.embedding_drops == "units" else 1),
+        input=(time, batch, model.embedding_width),
+        hidden=[(time, batch, width) for width in widths[:-1]],
+        output=(time, batch, widths[-1]),
+        weight=[(4 * width, width) for width in widths],
+    )
+
+
+def require_masks(
+    masks: Masks,
+    model: ModelConfig,
+    regularization: RegularizationConfig,
+    vocabulary: int,
+    steps: int,
+    batch: int,
+    like: Tensor,
+) -> None:
     """Refuse masks that are not of a network's shapes, as :class:`Masks` has them.
 
     Args:
-        sizes: ``(input width, output width)`` of each layer.
+        steps: length of the window.
         like: a tensor of the network.
 
     Raises:
         ValueError: names the mask, and the shape, type or device given and expected.
     """
-    require_length("masks.hidden", masks.hidden, len(sizes) - 1)
-    require_length("masks.weight", masks.weight, len(sizes))
-    _require("embedding", masks.embedding, (vocabulary, 1), like)
-    _require("input", masks.input, (1, batch, sizes[0][0]), like)
-    _require("output", masks.output, (1, batch, sizes[-1][1]), like)
-    for layer, (_, width) in enumerate(sizes):
-        _require(f"weight of layer {layer}", masks.weight[layer], (4 * width, width), like)
+    shapes = _shapes(model, regularization, vocabulary, steps, batch)
+    require_length("masks.hidden", masks.hidden, len(shapes.hidden))
+    require_length("masks.weight", masks.weight, len(shapes.weight))
+    _require("embedding", masks.embedding, shapes.embedding, like)
+    _require("input", masks.input, shapes.input, like)
+    _require("output", masks.output, shapes.output, like)
+    for layer, mask in enumerate(masks.weight):
+        _require(f"weight of layer {layer}", mask, shapes.weight[layer], like)
     for layer, mask in enumerate(masks.hidden):
-        _require(f"hidden after layer {layer}", mask, (1, batch, sizes[layer][1]), like)
+        _require(f"hidden after layer {layer}", mask, shapes.hidden[layer], like)
 
 
 def _require(name: str, mask: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:

@@ -146,14 +146,15 @@ class AWDLSTM(nn.Module):
             for _, width in self.model_config.layer_sizes
         ]
 
-    def draw_masks(self, batch_size: int, streams: Streams | None = None) -> Masks:
-        """The dropout masks of one minibatch at this model's strengths; see :class:`awd.dropout.Masks`."""
+    def draw_masks(self, batch_size: int, streams: Streams | None = None, steps: int | None = None) -> Masks:
+        """The dropout masks of one minibatch at this model's strengths; see :func:`awd.dropout.draw_masks`."""
         weight = self.decoder.bias
         return draw_masks(
             self.model_config,
             self.regularization,
             self.vocabulary_size,
             batch_size,
+            steps=steps,
             streams=streams,
             device=weight.device,
             dtype=weight.dtype,
@@ -175,7 +176,8 @@ class AWDLSTM(nn.Module):
         if masks is not None and not self.training:
             raise ValueError("masks given in evaluation mode; call model.train() first")
         if masks is None:
-            masks = self.draw_masks(tokens.shape[1]) if self.training else no_masks(len(self.layers))
+            length, batch = tokens.shape
+            masks = self.draw_masks(batch, steps=length) if self.training else no_masks(len(self.layers))
         # the look-up alone sees dropped words; the tied softmax keeps the whole matrix
         try:
             embedded = F.embedding(tokens, self.embedding.weight)  # (time, batch, embedding)
@@ -197,12 +199,12 @@ class AWDLSTM(nn.Module):
     def _check(self, tokens: Tensor, state: list[State], masks: Masks | None) -> None:
         weight = self.decoder.bias
         require_tensor("tokens", tokens, ("time", "batch"), weight, torch.int64)
-        batch, sizes = tokens.shape[1], self.model_config.layer_sizes
+        (length, batch), sizes = tokens.shape, self.model_config.layer_sizes
         require_length("layers of state", state, len(sizes))
         for layer, (_, width) in enumerate(sizes):
             require_state(f"state of layer {layer}", state[layer], (batch, width), weight)
         if masks is not None:
-            require_masks(masks, sizes, self.vocabulary_size, batch, weight)
+            require_masks(masks, self.model_config, self.regularization, self.vocabulary_size, length, batch, weight)
 
     def logits(self, output: Output) -> Tensor:
         """Unnormalised log-probabilities of the next token, ``(time, batch, vocabulary)``.

@@ -298,7 +298,7 @@ class Trainer:
         columns = self.train_data.shape[1]
         if not self.model.training:
             self.model.train()
-        masks = self.model.draw_masks(columns, self.mask_streams)
+        masks = self.model.draw_masks(columns, self.mask_streams, window.length)
         state = here.state or self.model.initial_state(columns)
         output = self.model(self.train_data[window.start : end], state, masks)
         loss = self.model.loss(output, self.train_data[window.start + 1 : end + 1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -34,6 +36,11 @@ def make_app(failure: str = "") -> typer.Typer:
 def say(line: str) -> None:
     """To standard error."""
     print(line, file=sys.stderr, flush=True)
+
+
+def say_written(paths: Sequence[Path]) -> None:
+    """Where results of a measurement are."""
+    say(f"written: {', '.join(map(str, paths))}")
 
 
 def run(app: typer.Typer) -> NoReturn:

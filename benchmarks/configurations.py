@@ -7,6 +7,8 @@ from typing import Any
 
 from ablations.experiment.profile import load_profile
 from awd.config import Config, override
+from awd.errors import InputError
+from awd.messages import unknown
 
 REFERENCE = "torch-fp32"
 
@@ -58,3 +60,13 @@ CONFIGURATIONS = {
     "demo": Configuration("the demo's model on its text", 536, 20, 10, 50, _with(load_profile("demo").config)),
     "tiny": Configuration("for this project's tests: its times say nothing", 50, 5, 3, 2, _with(_sizes(8, 12))),
 }
+
+
+def require_configuration(name: str) -> None:
+    """Refuse a value of ``--config`` that names no configuration.
+
+    Raises:
+        InputError: it does not.
+    """
+    if name not in CONFIGURATIONS:
+        raise InputError(f"--config: {unknown('configuration', name, CONFIGURATIONS)}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +13,9 @@ from awd.config import Config
 from awd.corpus import DATASETS
 from awd.errors import InputError
 from awd.messages import unknown
-from benchmarks.command import make_app, run, say
+from benchmarks.command import make_app, run, say, say_written
 from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.options import DeviceOption, EngineOption, PrecisionOption, ResultsOption, SaveOption
 from benchmarks.record import RESULTS, machine, write
 
 if TYPE_CHECKING:
@@ -62,24 +62,20 @@ class Setting:
 @app.command()
 def epoch(
     config: Annotated[str, typer.Option("--config", help=f"What is trained: {', '.join(SPLITS)}.")] = "paper-ptb",
-    engine: Annotated[
-        Literal["auto", "torch", "fast"], typer.Option("--engine", help="As run_ablations.py's.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="As run_ablations.py's.")
-    ] = "auto",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Sequences. Default: the configuration's.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads.")] = 1,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    device: DeviceOption = "cpu",
     windows: Annotated[int, typer.Option("--windows", min=1, help="Training steps counted in each pass.")] = 8,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Passes without and with averaging.")] = 3,
     whole: Annotated[
         bool, typer.Option("--whole", help="Really train and validate one epoch, averaging: minutes at paper size.")
     ] = False,
-    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
+    save: SaveOption = False,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Compare an epoch (steps that average the weights, then validation) with its training steps alone.
 
@@ -114,7 +110,7 @@ def epoch(
         batch = setting.config.training.batch_size
         name = f"epoch-{config}-b{batch}-{setting.engine.name}-{setting.engine.precision}{'-cuda' * (device != 'cpu')}"
         paths = write(f"{name}{'-whole' * whole}", frame(setting, rows, threads), page, results, about)
-        say(f"written: {', '.join(map(str, paths))}")
+        say_written(paths)
 
 
 def make_setting(name: str, engine: Engine, batch_size: int | None = None, device: str = "cpu") -> Setting:
@@ -298,10 +294,5 @@ timed on {valid:,} random tokens, once. Regenerate with
 """
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import joblib
 import pandas as pd
 import typer
 
 from ablations.analysis.statistics import seed_differences, summarise_differences
+from ablations.cli.paths import folder_option
 from ablations.experiment.plan import Corpus, RunSpec, make_plan, parse_settings
 from ablations.experiment.profile import load_profile
 from ablations.experiment.selection import parse_seeds
@@ -49,7 +50,7 @@ def equal(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field in every run, for example training.epochs=3.")
     ] = None,
-    results: Annotated[Path, typer.Option("--results", help="Folder of equal.parquet and equal.md.")] = RESULTS,
+    results: Annotated[Path, folder_option("--results", help="Folder of equal.parquet and equal.md.")] = RESULTS,
 ) -> None:
     """Train three variants from each seed under torch fp32, fast fp32 and fast bf16, and compare perplexities.
 
@@ -132,16 +133,12 @@ def train_all(specs: Sequence[RunSpec], about: dict[str, Any], jobs: int) -> Ite
 
 def train(spec: RunSpec) -> dict[str, Any]:
     """One run, in a worker process."""
-    import torch
-
+    from ablations.execution.worker import compute_on_one_thread
     from awd.corpus.text import encode
-    from awd.device import keep_freed_memory, use_exact_float32
     from awd.engine import make_engine
     from awd.trainer import Trainer
 
-    torch.set_num_threads(1)
-    use_exact_float32()
-    keep_freed_memory()
+    compute_on_one_thread()
     use_written_out_everywhere()
     corpus = encode(load_corpus(spec.source), spec.config.corpus)
     started = time.perf_counter()
@@ -274,10 +271,5 @@ def title(row: dict[str, Any]) -> str:
     return f"{row['variant']} seed {row['seed']} {row['engine']} {row['precision']}"
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

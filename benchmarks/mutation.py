@@ -17,8 +17,10 @@ from typing import Annotated
 
 import typer
 
+from ablations.cli.paths import folder_option
 from awd.errors import InputError
 from awd.files import write_text
+from awd.paths import user_path
 from benchmarks.command import make_app, run, say
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +62,7 @@ class Outcome:
 
 @app.command()
 def main(
-    tree: Annotated[Path, typer.Option(help="The project whose tests are tried.")] = ROOT,
+    tree: Annotated[Path, folder_option("--tree", help="The project whose tests are tried.")] = ROOT,
     out: Annotated[Path, typer.Option(help="Where the table is written.")] = RESULT,
     only: Annotated[str, typer.Option(help="Plant only in files whose path contains this.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Faults tried at a time.")] = 2,
@@ -69,6 +71,7 @@ def main(
 
     **Example**: `python -m benchmarks.mutation --only awd/optim`
     """
+    out = user_path(out, "--out", folder=False)
     faults = [fault for fault in read_faults(FAULTS, tree) if only in fault.file]
     if not faults:
         raise InputError(f"{FAULTS}: no fault in a file whose path contains {only!r}")

@@ -6,18 +6,16 @@ import itertools
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
 import typer
 
 from awd.config import ModelConfig
-from awd.errors import InputError
 from awd.fast.matmul import Matrix
-from awd.messages import unknown
 from benchmarks.command import make_app, run
-from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.configurations import CONFIGURATIONS, require_configuration
 from benchmarks.record import write
 
 PASSES = 3  # of each product: forward, and one for each of the two gradients
@@ -63,8 +61,7 @@ def products(
     A step has three of each, the gradients' being of the same size. Their operations at the best rate found are a
     floor that no engine can go below on this processor: masks, gates, softmax and the optimizer come on top.
     """
-    if config not in CONFIGURATIONS:
-        raise InputError(f"--config: {unknown('configuration', config, CONFIGURATIONS)}")
+    require_configuration(config)
     torch.set_num_threads(1)
     shape = CONFIGURATIONS[config]
     rows = []
@@ -98,10 +95,5 @@ def render(frame: pd.DataFrame, config: str, batch_size: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

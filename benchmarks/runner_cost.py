@@ -9,17 +9,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import pandas as pd
 import psutil
 import typer
 
 from ablations.storage.store import Store
-from awd.errors import InputError
-from awd.messages import unknown
-from benchmarks.command import MeasurementError, make_app, run, say
+from benchmarks.command import MeasurementError, make_app, run, say, say_written
 from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.options import ResultsOption, SaveOption, names
 from benchmarks.record import RESULTS, machine, write
 
 _RUN = Path(__file__).resolve().parent.parent / "run_ablations.py"
@@ -64,8 +63,8 @@ def runner(
     configs: Annotated[
         str, typer.Option("--configs", help=f"Of which checkpoints are timed: some of {', '.join(CONFIGURATIONS)}.")
     ] = "demo,small,paper-ptb",
-    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
+    save: SaveOption = False,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Seconds that the runner adds to each of many very short runs, its memory as they go by, and seconds of a save.
 
@@ -75,10 +74,7 @@ def runner(
 
     **Example**: `python -m benchmarks.runner_cost --save`
     """
-    chosen = [name.strip() for name in configs.split(",") if name.strip()]
-    for name in chosen:
-        if name not in CONFIGURATIONS:
-            raise InputError(f"--configs: {unknown('configuration', name, CONFIGURATIONS)}")
+    chosen = names("--configs", "configuration", configs, CONFIGURATIONS)
     about = machine()
     watched = sweep(runs)
     rows: list[dict[str, Any]] = [{"part": "memory", **look} for look in watched.memory]
@@ -91,7 +87,7 @@ def runner(
     page = render(frame)
     print(page, end="")
     if save:
-        say(f"written: {', '.join(map(str, write('runner', frame, page, results, about)))}")
+        say_written(write("runner", frame, page, results, about))
 
 
 def sweep(runs: int) -> Watched:
@@ -206,10 +202,5 @@ def render(frame: pd.DataFrame) -> str:
     )
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

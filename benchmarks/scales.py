@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ablations.cli.paths import folder_option
 from awd.errors import InputError
 from benchmarks.command import make_app, run
 
@@ -27,7 +28,7 @@ def main(
     suite: Annotated[str, typer.Argument(help="A scale's candidates: long or medium.")],
     dataset: Annotated[str, typer.Option(help="ptb or wikitext-2.")] = "ptb",
     minutes: Annotated[float, typer.Option(help="The longest that a candidate may take.")] = 7.0,
-    results: Annotated[Path, typer.Option(help="Folder of the candidates' results.")] = HERE,
+    results: Annotated[Path, folder_option("--results", help="Folder of the candidates' results.")] = HERE,
 ) -> None:
     """Judge the candidates of a scale by docs/scales.md, the best first; writes `<suite>-<dataset>.md` beside them.
 

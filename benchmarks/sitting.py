@@ -12,19 +12,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
+from ablations.cli.paths import folder_option
 from ablations.experiment.suite import load_suite
 from ablations.storage.store import Store
 from awd.device import resolve_device
 from awd.files import write_text
 from benchmarks.command import MeasurementError, make_app, run, say
 from benchmarks.gpu import ask
+from benchmarks.options import names
 from benchmarks.record import describe, machine
-from benchmarks.throughput import names
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("tests", "step", "share", "train")
@@ -122,7 +123,7 @@ class Ended:
 
 @app.command()
 def sitting(
-    out: Annotated[Path, typer.Option("--out", help="Folder for what is to be brought home.")],
+    out: Annotated[Path, folder_option("--out", help="Folder for what is to be brought home.")],
     minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Time for all of it.")] = 25.0,
     part: Annotated[
         list[str] | None, typer.Option("--part", help=f"Only this: {', '.join(PARTS)}. Repeatable.")
@@ -137,7 +138,7 @@ def sitting(
     ] = "torch-fp32,torch-bf16,fast-fp32,fast-bf16",
     jobs: Annotated[str, typer.Option("--jobs", help="Runs side by side; the last is how many train.")] = "1,2,4,9",
     work: Annotated[
-        Path | None, typer.Option("--work", help="Folder of results and checkpoints. Default: <out>-work.")
+        Path | None, folder_option("--work", help="Folder of results and checkpoints. Default: <out>-work.")
     ] = None,
 ) -> None:
     """Test, time and train on a GPU until the minutes are over; what failed is said, and the rest goes on.
@@ -282,10 +283,5 @@ def page(plan: Plan, about: dict[str, Any]) -> str:
     return "\n".join([head, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n", *pages])
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

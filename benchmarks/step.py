@@ -8,18 +8,17 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ablations.terminal import bars
 from awd.device import resolve_device
 from awd.errors import InputError
-from awd.messages import unknown
-from benchmarks.command import WIDE, MeasurementError, make_app, run, say, stderr
-from benchmarks.configurations import CONFIGURATIONS, ENGINES
+from benchmarks.command import WIDE, MeasurementError, make_app, run, say_written, stderr
+from benchmarks.configurations import CONFIGURATIONS, ENGINES, require_configuration
+from benchmarks.options import DeviceOption, ResultsOption, SaveOption, names
 from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 from benchmarks.tables import operations_frame, operations_page, summary, terminal_table, timings_frame, timings_page
@@ -50,13 +49,13 @@ def step(
         int | None, _number("--steps-per-round", "Steps between two looks at the clock. Default: 1 for paper-*.")
     ] = None,
     engines: Annotated[str, typer.Option("--engines", help="Only these, separated by commas.")] = ",".join(ENGINES),
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    device: DeviceOption = "cpu",
     profile: Annotated[
         str | None, typer.Option("--profile", help="Instead of timing: what one step of this engine spends time on.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and no table.")] = False,
-    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
+    save: SaveOption = False,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Time one training step: masks, forward, loss, backward, clipping, the optimizer's step.
 
@@ -76,16 +75,16 @@ def step(
     if profile is not None:
         if as_json:
             raise InputError("--json: --profile prints a table in markdown; leave one of the two out")
-        frame, page = _profile(_engines("--profile", profile)[0], settings)
+        frame, page = _profile(names("--profile", "engine", profile, ENGINES)[0], settings)
         if save:
-            _say_written(write(_file_name(f"profile-{profile}", settings), frame, page, results, about))
+            say_written(write(_file_name(f"profile-{profile}", settings), frame, page, results, about))
         print(page, end="")
         return
-    names = _engines("--engines", engines)
-    result = {**settings, **_measure(names, settings, rounds, steps), "machine": about}
+    chosen = names("--engines", "engine", engines, ENGINES)
+    result = {**settings, **_measure(chosen, settings, rounds, steps), "machine": about}
     if save:
         name, frame, page = _file_name("step", settings), timings_frame(result), timings_page(result)
-        _say_written(write(name, frame, page, results, about))
+        say_written(write(name, frame, page, results, about))
     if as_json:
         print(json.dumps(result))
     else:
@@ -98,8 +97,7 @@ def main() -> NoReturn:
 
 
 def _settings(config: str, batch_size: int | None, threads: int, device: str) -> dict[str, Any]:
-    if config not in CONFIGURATIONS:
-        raise InputError(f"--config: {unknown('configuration', config, CONFIGURATIONS)}")
+    require_configuration(config)
     return {
         "config": config,
         "device": resolve_device(device),
@@ -109,19 +107,10 @@ def _settings(config: str, batch_size: int | None, threads: int, device: str) ->
     }
 
 
-def _engines(option: str, text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in ENGINES:
-            raise InputError(f"{option}: {unknown('engine', name, ENGINES)}")
-    return list(dict.fromkeys(names))
-
-
 def _measure(engines: Sequence[str], settings: dict[str, Any], rounds: int, steps: int | None) -> dict[str, Any]:
     steps = steps or CONFIGURATIONS[settings["config"]].steps_per_round
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
-        bar = stack.enter_context(Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal))
+        bar = stack.enter_context(bars(stderr, transient=True))
         task = bar.add_task("starting", total=len(engines) * (rounds + 1))
         workers = [stack.enter_context(EngineProcess(engine, settings)) for engine in engines]
         ready = [worker.wait_until_ready() for worker in workers]
@@ -170,10 +159,6 @@ def _profile(engine: str, settings: dict[str, Any]) -> tuple[Any, str]:
 def _file_name(kind: str, settings: dict[str, Any]) -> str:
     suffix = "" if settings["device"] == "cpu" else "-cuda"
     return f"{kind}-{settings['config']}-b{settings['batch_size']}-t{settings['threads']}{suffix}"
-
-
-def _say_written(paths: Sequence[Path]) -> None:
-    say(f"written: {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
-from typing import Annotated, Any, Literal, NoReturn, Protocol
+from typing import Annotated, Any, Protocol
 
 import pandas as pd
 import typer
@@ -22,10 +22,10 @@ from ablations.experiment.suite import load_suite
 from ablations.storage.store import Store
 from awd.device import resolve_device
 from awd.errors import InputError
-from awd.messages import unknown
-from benchmarks.command import MeasurementError, make_app, run, say
-from benchmarks.configurations import CONFIGURATIONS
+from benchmarks.command import MeasurementError, make_app, run, say, say_written
+from benchmarks.configurations import CONFIGURATIONS, require_configuration
 from benchmarks.gpu import GpuWatch
+from benchmarks.options import EngineOption, PrecisionOption, ResultsOption, SaveOption, names
 from benchmarks.processes import EngineProcess
 from benchmarks.record import RESULTS, machine, write
 
@@ -86,12 +86,8 @@ def suite(
     config: Annotated[
         str, typer.Option("--config", help=f"What runs side by side train: {', '.join(CONFIGURATIONS)}.")
     ] = "paper-ptb",
-    engine: Annotated[
-        Literal["auto", "torch", "fast"], typer.Option("--engine", help="As run_ablations.py's.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="As run_ablations.py's.")
-    ] = "auto",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     jobs: Annotated[str, typer.Option("--jobs", help="Numbers of runs side by side; 1 is always among them.")] = "1,2",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each number of runs is measured.")] = 5,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Shortest time of one measurement.")] = 8.0,
@@ -101,8 +97,8 @@ def suite(
         str, typer.Option("--variants", help=f"Numbers of variants in a sweep, at most {len(VARIANTS)}.")
     ] = "1,2,4",
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Times that sweeps of variants are timed.")] = 2,
-    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
+    save: SaveOption = False,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Tokens a second of runs side by side; seconds of an epoch and of a sweep as text, layers and variants double.
 
@@ -117,8 +113,7 @@ def suite(
     * `python -m benchmarks.throughput --parts variants --variants 1,2` — only what the runner adds
     """
     chosen, carried = names("--parts", "part", parts, PARTS), names("--carriers", "carrier", carriers, CARRIERS)
-    if config not in CONFIGURATIONS:
-        raise InputError(f"--config: {unknown('configuration', config, CONFIGURATIONS)}")
+    require_configuration(config)
     counts = sorted({1, *numbers("--jobs", jobs)})
     sizes = {"tokens": numbers("--tokens", tokens), "hidden": numbers("--hidden", hidden)}
     sweeps = numbers("--variants", variants, most=len(VARIANTS))
@@ -142,7 +137,7 @@ def suite(
     page = render(frame)
     print(page, end="")
     if save:
-        say(f"written: {', '.join(map(str, write('suite', frame, page, results, about)))}")
+        say_written(write("suite", frame, page, results, about))
 
 
 def numbers(option: str, text: str, most: int = 10**9) -> list[int]:
@@ -155,19 +150,6 @@ def numbers(option: str, text: str, most: int = 10**9) -> list[int]:
     if not all(part.isdecimal() and 1 <= int(part) <= most for part in parts):
         raise InputError(f"{option} {text!r}: expected numbers from 1 to {most}, such as 1,2")
     return sorted({int(part) for part in parts})
-
-
-def names(option: str, kind: str, text: str, known: Sequence[str]) -> list[str]:
-    """``a,b`` as names, each once.
-
-    Raises:
-        InputError: one that is not known.
-    """
-    given = [name.strip() for name in text.split(",") if name.strip()]
-    for name in given:
-        if name not in known:
-            raise InputError(f"{option}: {unknown(kind, name, known)}")
-    return list(dict.fromkeys(given))
 
 
 def resolve(engine: str, precision: str, device: str = "cpu") -> Computed:
@@ -357,10 +339,5 @@ def _overhead(frame: pd.DataFrame) -> str:
     )
 
 
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -136,9 +136,10 @@ class Comparison:
             return one_line(dataset)
         return dataset_title(known) if known == dataset else f"{one_line(dataset)} ({dataset_title(known)})"
 
-    def runs_on(self, dataset: str) -> pd.DataFrame:
-        """The runs of one data set."""
-        return self.runs[self.runs["dataset"].eq(dataset)]
+    def runs_on(self, dataset: str, variant: str | None = None) -> pd.DataFrame:
+        """The runs of one data set, and of one variant of it, if given."""
+        runs = self.runs[self.runs["dataset"].eq(dataset)]
+        return runs if variant is None else runs[runs["variant"].eq(variant)]
 
     def rows(self, dataset: str) -> pd.DataFrame:
         """The rows of the frame of one data set."""

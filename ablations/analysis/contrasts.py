@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from ablations.analysis.statistics import mean_interval
 from ablations.experiment.kinds import Curve
 from ablations.experiment.variant import fields
 from ablations.storage.status import Status
-from awd.config import config_from_dict
+from ablations.storage.store import recorded_config
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,5 @@ def is_number(value: Any) -> bool:
 
 def _value(data: Comparison, dataset: str, variant: str, field: str) -> Any:
     """The value that a field had in the runs of a variant."""
-    runs = data.runs_on(dataset)
-    recorded = runs.loc[runs["variant"].eq(variant), "config"].dropna()
-    return fields(config_from_dict(json.loads(recorded.iloc[0]), "a recorded run"))[field] if len(recorded) else None
+    recorded = data.runs_on(dataset, variant)["config"].dropna()
+    return fields(recorded_config(recorded.iloc[0]))[field] if len(recorded) else None

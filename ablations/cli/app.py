@@ -27,16 +27,7 @@ from ablations.cli.options import (
     what,
 )
 from ablations.cli.paths import require_temporary_folder
-from ablations.cli.run import (
-    BAD_INPUT,
-    DONE,
-    INTERRUPTED,
-    SOME_FAILED,
-    run_and_report,
-    say_where,
-    show,
-    write,
-)
+from ablations.cli.run import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, run_and_report, say_where, show, write
 from ablations.cli.tune import retune, tune
 from ablations.storage import REFERENCE
 from ablations.terminal import say
@@ -129,10 +120,7 @@ def run(
 
 
 @command(app)
-def audit(
-    *,
-    chosen: VariantOptions,
-) -> None:
+def audit(*, chosen: VariantOptions) -> None:
     """Measure what acts in each variant, beside what its configuration says. Exit code 1 if they differ.
 
     Takes a few steps of each variant with hooks outside the model: which recurrent weights the kernel used, which
@@ -207,8 +195,7 @@ def ladder(
     ] = None,
     suite: SuiteOption = "table5",
     dataset: Annotated[
-        list[str] | None,
-        what("--dataset", help="One of the paper's: ptb, wikitext-2. Repeatable. Default: both."),
+        list[str] | None, what("--dataset", help="One of the paper's: ptb, wikitext-2. Repeatable. Default: both.")
     ] = None,
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),

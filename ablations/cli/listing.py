@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,8 @@ def print_plan(selection: Selection, store: Store, options: RunOptions, console:
             hours = "-" if expected is None else _hours(expected.seconds)
             sheet.add(spec.variant, str(spec.seed), *counts, hours, statuses.get(spec.run_id, Status.MISSING))
         console.print(sheet)
-    _print_lines(dict.fromkeys(line for spec in plan for line in _in_words(taken[spec.run_id].usage)), console)
+    for line in dict.fromkeys(line for spec in plan for line in _in_words(taken[spec.run_id].usage)):
+        say(console, line)
     tokens = sum(taken[spec.run_id].tokens * taken[spec.run_id].most_epochs for spec in left)
     takes = f"at most {tokens:,} tokens{_needed_hours(estimates, options.at_once)}"
     line = f"{plural(len(plan), 'run')}, {len(left)} to train: {takes}. Dry run: nothing was written."
@@ -161,16 +162,12 @@ def _flat(overrides: dict[str, object], prefix: str = "") -> list[str]:
 def print_corpus(text: Text, usages: Sequence[Usage], console: Console) -> None:
     """Token counts, vocabulary, share of ``<unk>`` and digest of a corpus, once for each way in which it is used."""
     for usage in usages:
-        line, *warnings = _in_words(usage)
-        _print_lines([f"{line}; sha256 {text.sha256}", *warnings], console)
+        first, *warnings = _in_words(usage)
+        for line in (f"{first}; sha256 {text.sha256}", *warnings):
+            say(console, line)
 
 
 def _in_words(usage: Usage) -> list[str]:
     counts = ", ".join(f"{split} {count:,}" for split, count in usage.tokens.items())
     line = f"{usage.name}: {counts} tokens; vocabulary {usage.vocabulary:,}; {describe_unknown(usage.unknown)}"
     return [line, *(f"warning: {warning}" for warning in usage.warnings)]
-
-
-def _print_lines(lines: Iterable[str], console: Console) -> None:
-    for line in lines:
-        say(console, line)

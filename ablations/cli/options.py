@@ -125,7 +125,7 @@ class SelectionOptions(VariantOptions):
 
     seeds: Annotated[
         list[str] | None,
-        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 5, seed 5 alone. Lists add up. Default: the profile's."),
+        what("--seeds", help="3 is seeds 1 to 3; 1,2,5 these; 7, seed 7 alone. Lists add up. Default: the profile's."),
     ] = None
     results: ResultsOption = Path("results")
 
@@ -194,18 +194,9 @@ class TrainingOptions:
 
         if self.gpus is not None and self.device != "auto":
             raise InputError(f"--gpus {self.gpus} and --device {self.device}: one of the two")
-        as_given = (
-            "jobs",
-            "backend",
-            "scheduler",
-            "gpus_per_run",
-            "max_restarts",
-            "force",
-            "retry_failed",
-            "tensorboard",
-        )
+        same = ("jobs", "backend", "scheduler", "gpus_per_run", "max_restarts", "force", "retry_failed", "tensorboard")
         return RunOptions(
-            **{name: getattr(self, name) for name in as_given},
+            **{name: getattr(self, name) for name in same},
             device=resolve_device(self.device),
             data_dir=data_dir,
             audit=not self.no_audit,

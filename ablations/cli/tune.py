@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -114,15 +115,19 @@ def retune(
     """Give every row of a suite equal chances: tune each with as many trials, then run each at its own strengths.
 
     Nothing in Table 5 is retuned: a row may be worse only since the others' strengths do not suit it. This tunes each
-    row on validation, its studies in `tuning/` of the results and fields that the row sets itself left out; writes the
+    row on validation, its studies in `tuning/` of the results and fields that the row sets itself left out unless the
+    search says otherwise, as `rates` does; writes the
     suite of the tuned rows (`retuned.yaml`) there; runs the suite and that one; and writes `retuned.md` and `.csv`
     with both results side by side. One data set at a time. Needs the extra `tune`. The same command goes on.
 
-    **Example**: `retune --profile demo --trials 10`
+    **Examples**
+
+    * `retune --profile demo --trials 10`
+    * `retune --suite optimizers --search rates --variants nt-asgd,sgd,sgd-halving,asgd-half,adam-0.003`
     """
     from ablations.reporting.render import report_folder
     from ablations.reporting.retuned import render_retuned
-    from ablations.tuning.rows import tune_rows, write_retuned
+    from ablations.tuning.rows import time_left, tune_rows, write_retuned
     from ablations.tuning.search import load_search
 
     the_search = load_search(search)
@@ -133,6 +138,7 @@ def retune(
     asked = replace(asked, folder=chosen.results / "tuning" / f"{asked.folder.name}-{short_name(selection.suite.name)}")
     with exits():
         (corpus,) = selection.loaded_corpora(tell)
+        started = time.monotonic()
         stopped = tune_rows(selection, corpus, the_search, asked, stderr)
     if stopped:
         complain(f"{stopped}: what had ended is kept, and the same command goes on")
@@ -140,12 +146,16 @@ def retune(
     suites = [chosen.suite, str(write_retuned(selection, the_search, asked.folder))]
     both = [replace(chosen, suite=suite).selection(training.device).resolved() for suite in suites]
     options = training.run_options(selection.data_dir)
-    before, after = (run_and_report(one, options, chosen.results, reports, reference, opened=False) for one in both)
+    reported = []
+    for one in both:
+        of_sweep = replace(options, time_limit=time_left(options.time_limit, started))  # one limit for all of it
+        reported.append(run_and_report(one, of_sweep, chosen.results, reports, reference, opened=False))
+    before, after = reported
     # reports were asked for, and what is not all done has ended the command
     assert before is not None
     assert after is not None
     folder = report_folder(after, reports)
-    stdout.print(render_retuned(before, after, folder))
+    stdout.print(render_retuned(before, after, folder, also_set=the_search.also_set))
     tell(f"both side by side: {folder / 'retuned.md'}")
 
 

@@ -121,8 +121,8 @@ class Summary:
     run_id: str
     status: Status
     error: str | None
-    valid_ppl: float | None
-    test_ppl: float | None
-    seconds: float
+    valid_ppl: float | None = None
+    test_ppl: float | None = None
+    seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     by_another: bool = False

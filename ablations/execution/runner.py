@@ -16,11 +16,7 @@ from ablations.execution.backends import Backend, make_backend
 from ablations.execution.backends.backend import WorkerDiedError
 from ablations.execution.display import Display
 from ablations.execution.job import Context, Job, RunOptions, Summary
-from ablations.execution.worker import (
-    checkpoint_folder,
-    describe,
-    recorded_by_another,
-)
+from ablations.execution.worker import checkpoint_folder, describe, recorded_by_another
 from ablations.experiment.plan import RunSpec, unique_runs
 from ablations.storage.invocation import Invocation
 from ablations.storage.leases import Leases
@@ -204,8 +200,8 @@ def _record_failure(job: Job, store: Store, error: str) -> Summary:
     run_id = job.spec.run_id
     lease = Leases(store.root).take(run_id)
     if lease is None:
-        return Summary(run_id, Status.FAILED, f"{error}; another caller trains it now", None, None, 0.0)
+        return Summary(run_id, Status.FAILED, f"{error}; another caller trains it now")
     with lease, lease.guard():
         if not store.write({**describe(job), "status": Status.FAILED, "error": error, "epochs": 0}, []):
             error += " (the earlier result is kept)"
-    return Summary(run_id, Status.FAILED, error, None, None, 0.0)
+    return Summary(run_id, Status.FAILED, error)

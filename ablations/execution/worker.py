@@ -55,18 +55,18 @@ def execute(job: Job) -> Summary:
     try:
         lease = Leases(results).take(run_id)
         if lease is None:
-            return Summary(run_id, Status.CLAIMED, "another caller trains it", None, None, 0.0)
+            return Summary(run_id, Status.CLAIMED, "another caller trains it")
         with lease:
             # it may have been settled between the plan and the lease
             return recorded_by_another(results, run_id, job.known) or _Run(job, lease).execute()
     except NotStartedError as error:
-        return Summary(run_id, Status.NOT_STARTED, str(error), None, None, 0.0)
+        return Summary(run_id, Status.NOT_STARTED, str(error))
     except LeaseLostError as error:
-        return Summary(run_id, Status.CLAIMED, str(error), None, None, 0.0)
+        return Summary(run_id, Status.CLAIMED, str(error))
     except StoreError as error:
-        return Summary(run_id, Status.UNSTORED, str(error), None, None, 0.0)
+        return Summary(run_id, Status.UNSTORED, str(error))
     except Exception as error:  # never let out: it would end the call that carries all the runs
-        return Summary(run_id, Status.UNSTORED, f"not stored: {_trace(error)}", None, None, 0.0)
+        return Summary(run_id, Status.UNSTORED, f"not stored: {_trace(error)}")
     finally:
         if has_lost_its_parent(job.context.parent_pid):
             os._exit(1)  # nobody will hand it another run, or end it

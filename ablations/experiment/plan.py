@@ -23,6 +23,7 @@ RESULT_FORMAT = 2  # raised when the same configuration would give, or mean, oth
 _YOUNGER: dict[str, dict[str, Any]] = {
     "corpus": {"minimum_count": 1, "valid_tokens": None},
     "optimizer": {"average_from_epoch": 0},
+    "regularization": {"mask_per": "window", "embedding_drops": "words", "recurrent_drops": "weights"},
 }
 
 

@@ -20,7 +20,7 @@ from awd.device import resolve_device
 from awd.errors import ConfigError, InputError
 from awd.paths import folder_name, user_path
 
-_MOST_SEEDS = 10_000
+_MOST_SEEDS = 100
 AUTO = "auto"
 
 
@@ -194,7 +194,7 @@ def _split_names(given: str) -> list[str]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """``3`` is seeds 1 to 3; ``1,2,5`` these; ``5,`` seed 5 alone.
+    """``3`` is seeds 1 to 3; ``1,2,5`` these; ``1000,`` seed 1000 alone.
 
     Raises:
         ConfigError: anything else.
@@ -207,7 +207,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     lowest, highest = (0, LARGEST_SEED) if is_list else (1, _MOST_SEEDS)
     if not numbers or min(numbers) < lowest or max(numbers) > highest:
         raise ConfigError(
-            f"--seeds {text!r}: expected a count from 1 to {_MOST_SEEDS} such as 3, or a list such as 1,2,5 (5, is "
-            f"seed 5 alone)"
+            f"--seeds {text!r}: expected a count from 1 to {_MOST_SEEDS} such as 3, or a list such as 1,2,5 (1000, is "
+            f"seed 1000 alone)"
         )
     return tuple(dict.fromkeys(numbers)) if is_list else tuple(range(1, numbers[0] + 1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 
@@ -12,7 +10,8 @@ from ablations.analysis.statistics import KEYS
 from ablations.experiment.paper import paper_config, paper_tokens
 from ablations.reporting.formats import count, names, number, share_text
 from ablations.storage.status import Status
-from awd.config import Config, config_from_dict
+from ablations.storage.store import recorded_config
+from awd.config import Config
 from awd.corpus import DATASETS
 from awd.model import count_parameters
 
@@ -27,8 +26,8 @@ def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
     baseline = runs[runs["variant"].eq(data.suite.baseline)]
     of = baseline if len(baseline) else runs[runs["variant"].eq(runs["variant"].iloc[0])]
     who = data.label(of["variant"].iloc[0])
-    config = _config(of["config"].iloc[0])
-    most = max(_config(text).most_epochs for text in runs["config"].unique())
+    config = recorded_config(of["config"].iloc[0])
+    most = max(recorded_config(text).most_epochs for text in runs["config"].unique())
     rows = [
         ("training text", _corpus(config, data.known(dataset))),
         ("validation", _validation(config)),
@@ -48,10 +47,6 @@ def budget(data: Comparison, dataset: str) -> list[tuple[str, str]]:
         ("code", f"version {names(runs['project_version'])}, commit {_commits(runs)}"),
     ]
     return [(name, text) for name, text in rows if text]
-
-
-def _config(recorded: str) -> Config:
-    return config_from_dict(json.loads(recorded), "a recorded run")
 
 
 def _trained(data: Comparison) -> pd.DataFrame:

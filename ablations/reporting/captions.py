@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 from scipy import stats
 
@@ -11,7 +9,7 @@ from ablations.analysis.comparison import Comparison, dataset_title
 from ablations.analysis.statistics import BOOTSTRAP, CONFIDENCE, ROUGH, T
 from ablations.reporting.formats import NOT_ENDED, names, number, plural, with_interval
 from ablations.storage.status import UNFINISHED, Status
-from awd.config import config_from_dict
+from ablations.storage.store import recorded_config
 from awd.corpus.text import SPLITS as TEXT_SPLITS
 from awd.corpus.usage import describe_unknown, unknown_warning
 from awd.messages import number_text, one_line
@@ -81,7 +79,7 @@ def setting(data: Comparison, dataset: str) -> str:
 
 def unfinished(data: Comparison, dataset: str) -> str:
     """How many runs are not in the means, and why."""
-    statuses = list(data.runs.loc[data.runs["dataset"].eq(dataset), "status"].fillna(Status.MISSING))
+    statuses = list(data.runs_on(dataset)["status"].fillna(Status.MISSING))
     finished = f"{statuses.count(Status.DONE)} of {plural(len(statuses), 'run')} finished"
     counts = {name: statuses.count(name) for name in UNFINISHED}
     return ", ".join([finished, *(f"{count} {name}" for name, count in counts.items() if count)]) + "."
@@ -99,14 +97,13 @@ def reading(data: Comparison, dataset: str, intervals: bool) -> str:
     )
 
 
-def _caution(data: Comparison, pairs: int) -> str:
-    """Of the row that has the fewest."""
+def _caution(data: Comparison, fewest: int) -> str:
     if data.interval == BOOTSTRAP:
-        return " (rough: too narrow under six seeds)" if pairs < ROUGH else ""
-    if pairs > 3:
+        return " (rough: too narrow under six seeds)" if fewest < ROUGH else ""
+    if fewest > 3:
         return ""
-    factor = stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1)
-    return f" ({factor:.1f} standard errors to each side where there are {pairs} seeds)"
+    factor = stats.t.ppf((1 + CONFIDENCE) / 2, fewest - 1)
+    return f" ({factor:.1f} standard errors to each side where there are {fewest} seeds)"
 
 
 def decided(data: Comparison, dataset: str) -> str:
@@ -195,7 +192,7 @@ def beginnings(data: Comparison) -> str:
     """Of which beginning of a validation split the epochs' perplexities are; empty where they are of whole splits."""
     lengths = {}
     for dataset, config in data.runs.dropna(subset="config").groupby("dataset", sort=False)["config"].first().items():
-        lengths[data.title(str(dataset))] = json.loads(config)["corpus"].get("valid_tokens")
+        lengths[data.title(str(dataset))] = recorded_config(config).corpus.valid_tokens
     told = ", ".join(f"{name} {tokens:,}" for name, tokens in lengths.items() if tokens)
     return f" Epochs are validated on the first tokens of the split only: {told}." if told else ""
 
@@ -219,8 +216,7 @@ def paused(data: Comparison) -> list[str]:
         best = (
             "" if pd.isna(run["valid_ppl"]) else f", best validation perplexity so far {number_text(run['valid_ppl'])}"
         )
-        config = config_from_dict(json.loads(run["config"]), "a recorded run")
-        epochs = f"{run['epochs']:.0f} of at most {config.most_epochs} epochs"
+        epochs = f"{run['epochs']:.0f} of at most {recorded_config(run['config']).most_epochs} epochs"
         lines.append(f"{run['dataset']} {run['variant']} seed {run['seed']}: paused after {epochs}{best}")
     return _and_more(lines, len(runs))
 

@@ -107,6 +107,12 @@ def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
+def markdown_table(rows: pd.DataFrame) -> str:
+    """Cells of plain text as a markdown table, all columns but the first to the right."""
+    align = ["left", *["right"] * (rows.shape[1] - 1)]
+    return rows.map(markdown).to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
 def csv(frame: pd.DataFrame, digits: int) -> str:
     """Comma-separated values with so many digits of each number: the last of sixteen depend on the processor, which may
     add in another order, and the same results are to give the same bytes on any."""

@@ -17,8 +17,8 @@ from ablations.analysis.statistics import BOOTSTRAP, ROUGH
 from ablations.analysis.trend import FEWEST_RUNGS
 from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.reporting.captions import INTERVAL_TITLES
-from ablations.reporting.formats import DASH, bullets, csv, markdown, percent, share_text, with_interval
-from awd.errors import InputError
+from ablations.reporting.formats import DASH, bullets, csv, markdown, markdown_table, percent, share_text, with_interval
+from ablations.storage.store import explained
 from awd.files import whole_file, write_text
 from awd.messages import one_line
 from awd.paths import file_name
@@ -92,10 +92,8 @@ def ladder_markdown(ladder: Ladder) -> str:
     """A table for each data set, then how to read it and what is left out."""
     parts = [f"# {TITLE}", markdown(ladder.suite.title)]
     for dataset in ladder.datasets:
-        rows = ladder_rows(ladder, dataset).map(markdown).rename(columns=markdown)
-        align = ["left", *["right"] * (rows.shape[1] - 1)]
-        parts.append(f"## {markdown(dataset_title(dataset))}")
-        parts.append(rows.to_markdown(index=False, disable_numparse=True, colalign=align))
+        rows = ladder_rows(ladder, dataset).rename(columns=markdown)
+        parts += [f"## {markdown(dataset_title(dataset))}", markdown_table(rows)]
         parts += [bullets(told) for told in [other_texts(ladder, dataset)] if told]
     parts += ["How to read it:", bullets(reading(ladder))]
     if ladder.notes:
@@ -172,12 +170,10 @@ def render_ladder(ladder: Ladder, folder: Path) -> list[Path]:
     texts = {folder / f"{NAME}.md": ladder_markdown(ladder), folder / f"{NAME}.csv": ladder_csv(ladder)}
     drawings = {folder / f"{NAME}.{suffix}": suffix for suffix in figures.FORMATS}
     figure = figures.finished(figures.draw_ladder, ladder)
-    try:
+    with explained(f"{folder}: the ladder cannot be written there"):
         for path, text in texts.items():
             write_text(path, text)
         for path, suffix in drawings.items():
             with whole_file(path) as temporary:
                 figures.save(figure, temporary, suffix)
-    except OSError as error:
-        raise InputError(f"{folder}: the ladder cannot be written there ({error.strerror or error})") from None
     return [*texts, *drawings]

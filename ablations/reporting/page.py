@@ -31,6 +31,7 @@ from ablations.reporting.figures.style import drawable
 from ablations.reporting.formats import DASH, NOT_ENDED, number, plural
 from ablations.reporting.hypotheses import judged_hypotheses
 from ablations.reporting.kinds import more_tables
+from ablations.reporting.ladder import TITLE as LADDER_TITLE
 from ablations.reporting.tables import brief_rows, statistics_rows, table_rows, training_rows
 from ablations.storage.status import Status
 from awd.messages import one_line
@@ -42,7 +43,7 @@ TITLES = {
     "responses": "How much is right",
     "training": "When each part starts to help",
     "ranks": "The order of the rows",
-    "ladder": "How each effect grows with scale",
+    "ladder": LADDER_TITLE,
     "pairs": "Every seed",
     "curves": "Validation during training",
 }
@@ -121,7 +122,7 @@ def page_text(data: Comparison, drawn: dict[str, str], files: list[str], results
             ],
             baseline=baseline,
             problems=[*failures(data), *paused(data), *stale(data)],
-            claims_source=one_line(data.hypotheses.source) if data.hypotheses else "",
+            hypotheses_source=one_line(data.hypotheses.source) if data.hypotheses else "",
             published=data.published is not None,
             # what a link leads to is a place, in which % and # are letters like any other
             files={name: quote(name) for name in files},
@@ -168,7 +169,7 @@ def _part(data: Comparison, dataset: str) -> dict[str, Any]:
             if sentence
         ],
         "decided": _together(decided(data, dataset)),
-        "claims": judged_hypotheses(data, dataset),
+        "hypotheses": judged_hypotheses(data, dataset),
         "budget": budget(data, dataset),
         "setting": setting(data, dataset),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from ablations.analysis.comparison import Comparison, Ladder, require_finished
 from ablations.experiment.suite import DEFAULT_SUITE
 from ablations.reporting.tables import csv_text, latex_text, markdown_page, terminal_table
-from awd.errors import InputError
+from ablations.storage.store import explained
 from awd.files import whole_file, write_text
 from awd.paths import file_name, short_name
 
@@ -40,11 +40,9 @@ def render_report(data: Comparison, folder: Path, ladder: Ladder | None = None) 
         InputError: no run is finished, or the folder cannot be written.
     """
     require_finished(data)
-    try:
+    with explained(f"{folder}: the report cannot be written there"):
         paths = [*_write_tables(data, folder), *_write_figures(data, folder)]
         return [*paths, _write_page(data, folder, [path.name for path in paths], ladder)]
-    except OSError as error:
-        raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
 
 
 def _write_tables(data: Comparison, folder: Path) -> list[Path]:

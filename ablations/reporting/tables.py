@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from ablations.reporting.formats import (
     csv,
     latex,
     markdown,
+    markdown_table,
     mean_and_sd,
     number,
     percent,
@@ -36,6 +38,9 @@ from awd.messages import one_line
 Cell = Callable[[Any], str]
 
 _CSV_DIGITS = 8
+
+_signed = partial(number, signed=True)
+_short, _short_signed = partial(number, digits=1), partial(number, digits=1, signed=True)  # as the paper gives them
 
 
 def brief_rows(data: Comparison, dataset: str) -> pd.DataFrame:
@@ -111,10 +116,10 @@ def markdown_page(data: Comparison) -> str:
     for dataset in data.datasets:
         most_important, *sentences = caption(data, dataset)
         parts += [f"## {markdown(data.title(dataset))}", markdown(most_important)]
-        parts += [_markdown_table(brief_rows(data, dataset)), "Every column:"]
-        parts += [_markdown_table(table_rows(data, dataset)), bullets(sentences)]
+        parts += [markdown_table(brief_rows(data, dataset)), "Every column:"]
+        parts += [markdown_table(table_rows(data, dataset)), bullets(sentences)]
         for heading, rows in more_tables(data, dataset).items():
-            parts += [f"{markdown(heading)}:", _markdown_table(rows)]
+            parts += [f"{markdown(heading)}:", markdown_table(rows)]
         hypotheses, took = hypothesis_lines(data, dataset), budget(data, dataset)
         if hypotheses:
             whose = "What the paper concludes" if data.published else "What is claimed"
@@ -129,11 +134,6 @@ def markdown_page(data: Comparison) -> str:
         heading, *lines = stale(data)
         parts += [markdown(heading), bullets(lines)]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(rows: pd.DataFrame) -> str:
-    align = ["left", *["right"] * (rows.shape[1] - 1)]
-    return rows.map(markdown).to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
 def csv_text(data: Comparison) -> str:
@@ -269,16 +269,3 @@ def _both(column: str, write: Callable[[float], str]) -> Cell:
         return DASH if pair == [DASH, DASH] else " / ".join(pair)
 
     return text
-
-
-def _signed(value: float) -> str:
-    return number(value, signed=True)
-
-
-def _short(value: float) -> str:
-    # as many digits as the paper gives
-    return number(value, 1)
-
-
-def _short_signed(value: float) -> str:
-    return number(value, 1, signed=True)

@@ -12,14 +12,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
-from ablations.storage.provenance import host_name
-from ablations.storage.store import StoreError
+from ablations.storage.provenance import boot_and_namespace, host_name
+from ablations.storage.store import StoreError, explained
 from awd.files import write_text
 
 _NAME = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{12}")
@@ -68,10 +67,8 @@ class Invocation:
             StoreError: the file cannot be written.
         """
         self._remove_those_of_the_dead()
-        try:
+        with explained(f"{self.path}: cannot be written", StoreError):
             write_text(self.path, _content())
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be written ({error.strerror or error})") from None
         timer = threading.Timer(time_limit or 0, self.stop, [f"time limit of {time_limit:g} s"] if time_limit else [])
         timer.daemon = True
         if time_limit is not None:
@@ -105,14 +102,10 @@ class Invocation:
                         path.unlink(missing_ok=True)
 
 
-@cache
 def _content() -> str:
-    """What each file of this machine says; ends with what process numbers are unique in, besides the host's name."""
-    space = ""
-    with suppress(OSError):  # Linux has it, for containers and virtual machines that share a name
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        space = f"{boot} {Path('/proc/self/ns/pid').readlink()}\n"
-    return f"delete this file to stop the runs of this invocation\n{space}"
+    """What each file of this machine says; ends with what process numbers are unique in."""
+    space = boot_and_namespace()
+    return "delete this file to stop the runs of this invocation\n" + (f"{' '.join(space)}\n" if space else "")
 
 
 @contextmanager

@@ -30,8 +30,8 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ablations.storage.provenance import host_name
-from ablations.storage.store import StoreError
+from ablations.storage.provenance import boot_and_namespace, host_name
+from ablations.storage.store import StoreError, explained
 from awd.files import remove_leftovers, write_text
 
 BEAT_SECONDS = 10.0
@@ -100,7 +100,7 @@ class Leases:
             StoreError: the folder cannot be written, or its lock cannot be taken; no file is half-written.
         """
         path, owner = self._path(run_id), _this_process()
-        with _locked(self.folder), _explained(path):
+        with _locked(self.folder), explained(f"{path}: the run cannot be leased", StoreError):
             if _live_holder(path, partial(_server_time, self.folder)) is not None:
                 return None
             remove_leftovers(path)
@@ -183,7 +183,7 @@ class Lease:
             StoreError: the lock cannot be taken, or the lease cannot be read.
         """
         with _locked(self._path.parent):
-            with _explained(self._path):
+            with explained(f"{self._path}: the run cannot be leased", StoreError):
                 self._require_ours()
             yield
 
@@ -248,14 +248,6 @@ def _acquire(path: Path) -> BaseFileLock:
 def _acquired(lock: BaseFileLock) -> BaseFileLock:
     lock.acquire(timeout=LOCK_SECONDS, poll_interval=_POLL_SECONDS)
     return lock
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{path}: the run cannot be leased ({error.strerror or error})") from None
 
 
 def _seen_holder(path: Path, now: Callable[[], float]) -> Owner | None:
@@ -332,12 +324,8 @@ def _where() -> str:
     host = host_name()
     if not psutil.LINUX:  # no namespaces, and creation times that say which boot
         return f"{host}/{uuid.getnode():012x}"
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{host}/{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        # a process that cannot say where it runs is foreign to all others: they go by its beats
-        return f"{host}/{uuid.uuid4().hex}"
+    # a process that cannot say where it runs is foreign to all others: they go by its beats
+    return "/".join([host, *(boot_and_namespace() or [uuid.uuid4().hex])])
 
 
 def _server_time(folder: Path) -> float:

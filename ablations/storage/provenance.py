@@ -65,6 +65,20 @@ def host_name() -> str:
     return socket.gethostname() or "localhost"
 
 
+@cache
+def boot_and_namespace() -> tuple[str, str] | None:
+    """What process numbers are unique in, besides the host's name, which containers and virtual machines may share.
+
+    Returns:
+        The machine's boot and the process namespace; ``None`` where there are no such things, or not to be read.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return boot, str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=20)

@@ -6,10 +6,12 @@ shard its name says, such as the copy that a sync client makes of one, is named 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablations.storage.status import Status
+from awd.config import Config, config_from_dict
 from awd.errors import InputError
 from awd.files import PLACEHOLDER, DamagedFileError, read_sealed, remove_leftovers, write_sealed
 
@@ -86,6 +89,15 @@ class DamagedShardError(StoreError):
     """A shard is not what was written, bit for bit; or it was never a result."""
 
 
+@contextmanager
+def explained(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
+    """Give an error of the operating system its place: one message of ``what``, and the reason in brackets."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what} ({error.strerror or error})") from None
+
+
 class Store:
     """A results folder.
 
@@ -103,12 +115,10 @@ class Store:
         Raises:
             StoreError: nothing can be written there, or the disk is full.
         """
-        try:
+        with explained(f"{self.root}: results cannot be written there", StoreError):
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root) as probe:
                 probe.write(bytes(_PROBE_BYTES))
-        except OSError as error:
-            raise StoreError(f"{self.root}: results cannot be written there ({error.strerror})") from None
 
     def write(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Store a run: first its epochs, then its row. A run is recorded once its row is there.
@@ -140,11 +150,11 @@ class Store:
 
     def statuses(self) -> dict[str, str]:
         """Status of every recorded run, by run id."""
-        return dict(self.runs()[["run_id", "status"]].itertuples(index=False, name=None))
+        return dict(self.runs().set_index("run_id")["status"])
 
     def finished(self) -> dict[str, str]:
         """When each recorded run was finished, by run id."""
-        return dict(self.runs()[["run_id", "finished_at"]].itertuples(index=False, name=None))
+        return dict(self.runs().set_index("run_id")["finished_at"])
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """The row of a run; ``None`` if it is not recorded.
@@ -174,12 +184,15 @@ class Store:
         return _read_shards([path for path in paths if path.exists()], EPOCH_SCHEMA)
 
 
+def recorded_config(text: str) -> Config:
+    """The configuration of a recorded run, from its column ``config``."""
+    return config_from_dict(json.loads(text), "a recorded run")
+
+
 def _write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
     content = _to_parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
-    try:
+    with explained(f"{path}: cannot be written", StoreError):
         write_sealed(path, content)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _to_parquet(table: pa.Table) -> bytes:

@@ -12,7 +12,9 @@ from pydantic.dataclasses import dataclass
 from ablations.experiment.names import Name
 from ablations.experiment.profile import LARGEST_SEED
 from ablations.experiment.suite import find_file
+from ablations.experiment.variant import fields, leaves
 from ablations.experiment.yaml_files import load_yaml
+from awd.config import Config
 from awd.errors import ConfigError
 from awd.messages import unknown
 
@@ -95,6 +97,24 @@ class Pruning:
 
 
 @dataclass(frozen=True, config=_FORBID_EXTRA)
+class Case:
+    """Configurations that have other ranges than the rest.
+
+    Attributes:
+        where: values that they have, by dotted field.
+        space: their ranges, in place of those of the search.
+    """
+
+    where: Annotated[dict[str, Value], Field(min_length=1)]
+    space: Annotated[dict[str, Range], Field(min_length=1)]
+
+    def holds(self, config: Config) -> bool:
+        """Whether a configuration is one of them."""
+        values = fields(config)
+        return all(values[field] == value for field, value in self.where.items())
+
+
+@dataclass(frozen=True, config=_FORBID_EXTRA)
 class Search:
     """How a profile's configuration is tuned.
 
@@ -102,6 +122,8 @@ class Search:
         name: how it is asked for.
         title: one line on what it chooses.
         space: by dotted field of :class:`awd.Config`, what it may be.
+        cases: configurations whose ranges are others; of several that hold the first counts.
+        also_set: whether fields that a variant sets itself are tuned too, from the variant's value on.
         start: settings tried first; a field left out is the profile's.
         trials: how many settings are tried.
         trial_minutes: of one core that a trial may take; a slower one is given up.
@@ -114,6 +136,8 @@ class Search:
     name: Name
     title: str
     space: Annotated[dict[str, Range], Field(min_length=1)]
+    cases: tuple[Case, ...] = ()
+    also_set: bool = False
     start: tuple[dict[str, Value], ...] = ()
     trials: Annotated[int, Field(ge=1)] = 40
     trial_minutes: Annotated[float, Field(gt=0)] | None = None
@@ -127,10 +151,16 @@ def load_search(name: str) -> Search:
     """Read a search by name or path.
 
     Raises:
-        ConfigError: unknown, unreadable, or a start outside the space.
+        ConfigError: unknown, unreadable, a start outside the space, or a case of unknown fields.
     """
     path = find_file("searches", name)
     search = load_yaml(path, Search)
+    known = fields(Config())
+    for case in search.cases:
+        for key, given, allowed in (("where", case.where, known), ("space", case.space, search.space)):
+            for field in given:
+                if field not in allowed:
+                    raise ConfigError(f"{path}: cases: {key}: {unknown('field', field, allowed)}")
     for settings in search.start:
         require_inside(search, settings, str(path))
     return search
@@ -149,13 +179,28 @@ def require_inside(search: Search, settings: dict[str, Value], origin: str) -> N
             raise ConfigError(f"{origin}: start: {field}: {value} is not in the space")
 
 
-def without(search: Search, fields: Collection[str], why: str) -> Search:
+def of_variant(search: Search, config: Config, overrides: dict[str, Any], name: str) -> Search:
+    """The search for one variant: the ranges of its case, without what it sets itself unless that is tuned, too.
+
+    Args:
+        config: the variant's.
+        overrides: what it sets.
+
+    Raises:
+        ConfigError: nothing is left to tune; names the variant.
+    """
+    case = next((case for case in search.cases if case.holds(config)), None)
+    own = replace(search, space=search.space | (case.space if case else {}), cases=())
+    return own if search.also_set else without(own, dict(leaves(overrides)), f"variant {name}")
+
+
+def without(search: Search, decided: Collection[str], why: str) -> Search:
     """The search with fewer fields: those that something else decides are left as they are.
 
     Raises:
         ConfigError: none is left; names ``why``.
     """
-    space = {field: values for field, values in search.space.items() if field not in fields}
+    space = {field: values for field, values in search.space.items() if field not in decided}
     if not space:
         raise ConfigError(f"search {search.name}: {why} decides every field of it, so that there is nothing to tune")
     start = tuple({field: value for field, value in one.items() if field in space} for one in search.start)

@@ -6,12 +6,14 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import yaml
 
+from ablations.storage.store import explained
 from ablations.tuning.search import Search, Value, nested, tidy
+from awd.config import Config, config_to_dict, merged
 from awd.errors import ConfigError, InputError
 from awd.files import write_text
 
@@ -95,7 +97,8 @@ def claim(study: optuna.Study, identity: Mapping[str, Any], sitting: Mapping[str
 
 def _without_searched(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that each trial sets do not matter: a profile may have taken over what a study found."""
-    config = {section: dict(fields) for section, fields in identity["config"].items()}
+    # a field that is younger than the study had no other meaning then than its default has now
+    config = merged(config_to_dict(Config()), identity["config"])
     for field in identity["space"]:
         section, _, key = field.partition(".")
         config[section].pop(key, None)
@@ -154,15 +157,23 @@ def _settings(trial: optuna.trial.FrozenTrial) -> dict[str, Value]:
     return {field: tidy(value) for field, value in trial.params.items()}
 
 
-def best_settings(study: optuna.Study) -> tuple[int, float, dict[str, Value]] | None:
-    """Number, validation perplexity and settings of the best finished trial; ``None`` while there is none."""
+class BestTrial(NamedTuple):
+    """The best finished trial."""
+
+    number: int
+    valid_ppl: float
+    settings: dict[str, Value]
+
+
+def best_settings(study: optuna.Study) -> BestTrial | None:
+    """The best finished trial; ``None`` while there is none."""
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
         return None
     best = min(done, key=lambda trial: (trial.value, trial.number))
-    return best.number, float(best.value or 0.0), _settings(best)
+    return BestTrial(best.number, float(best.value or 0.0), _settings(best))
 
 
 def write_summary(study: optuna.Study, folder: Path) -> None:
@@ -171,7 +182,7 @@ def write_summary(study: optuna.Study, folder: Path) -> None:
     Raises:
         InputError: they cannot be written.
     """
-    try:
+    with explained(f"{folder}: cannot be written"):
         write_text(folder / TRIALS, trials_frame(study).to_csv(index=False, lineterminator="\n"))
         if best := best_settings(study):
             number, value, settings = best
@@ -185,5 +196,3 @@ def write_summary(study: optuna.Study, folder: Path) -> None:
                 f"{beginning}{of['dataset']} (seed {of['training_seed']}, {of['engine']} engine, {of['precision']})\n"
             )
             write_text(folder / BEST, heading + text)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None

@@ -106,8 +106,6 @@ def settings_of(spec: RunSpec, search: Search) -> dict[str, Value]:
 
 
 class _Tuning:
-    """One call."""
-
     def __init__(self, spec: RunSpec, search: Search, options: TuneOptions, console: Console) -> None:
         self.spec, self.search, self.options, self.console = spec, search, options, console
         self.study: optuna.Study = open_study(options.folder, search)
@@ -153,7 +151,7 @@ class _Tuning:
         best = best_settings(open_study(folder, self.search)) if folder.is_dir() else None
         if best is None:
             raise ConfigError(f"--start-from {folder}: no study with a finished trial is there")
-        return {field: value for field, value in best[2].items() if field in self.search.space}
+        return {field: value for field, value in best.settings.items() if field in self.search.space}
 
     def _tried(self) -> Iterator[Tried]:
         jobs = min(self.options.jobs, self.options.trials)
@@ -184,7 +182,7 @@ class _Tuning:
 
     def _best(self) -> str:
         best = best_settings(self.study)
-        return f"best {best[1]:.2f}, trial {best[0]}" if best else "none finished yet"
+        return f"best {best.valid_ppl:.2f}, trial {best.number}" if best else "none finished yet"
 
     def _say(self, line: str) -> None:
         say(self.console, line)

@@ -1,5 +1,6 @@
 """The command line."""
 
-from benchmarks.published import main
+from benchmarks.command import run
+from benchmarks.published import app
 
-main()
+run(app)

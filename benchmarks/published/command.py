@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -14,11 +14,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ablations.cli.paths import folder_option
 from awd.device import use_exact_float32
-from awd.errors import InputError
-from awd.messages import unknown
-from benchmarks.command import WIDE, MeasurementError, make_app, run, say
-from benchmarks.configurations import CONFIGURATIONS, Configuration
+from benchmarks.command import WIDE, MeasurementError, make_app, say, say_written
+from benchmarks.configurations import CONFIGURATIONS, Configuration, require_configuration
+from benchmarks.options import ResultsOption, SaveOption
 from benchmarks.published.difference import Difference
 from benchmarks.published.optimizers import optimizer_steps
 from benchmarks.published.program import Program, load
@@ -31,13 +31,13 @@ app = make_app("a difference is more than rounding")
 
 @app.command()
 def published(
-    repo: Annotated[Path, typer.Option("--repo", help="A clone of the authors' program, as it is.")],
+    repo: Annotated[Path, folder_option("--repo", help="A clone of the authors' program, as it is.")],
     config: Annotated[
         str, typer.Option("--config", help=f"Size of the single windows: {', '.join(CONFIGURATIONS)}.")
     ] = "paper-ptb",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads.")] = 1,
-    save: Annotated[bool, typer.Option("--save", help="Write it to --results too.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="Folder for --save.")] = RESULTS,
+    save: SaveOption = False,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Hold this project against the program that the paper's authors published.
 
@@ -51,8 +51,7 @@ def published(
     * `python -m benchmarks.published --repo ../awd-lstm-lm` — minutes, at the paper's size
     * `python -m benchmarks.published --repo ../awd-lstm-lm --config tiny` — seconds
     """
-    if config not in CONFIGURATIONS:
-        raise InputError(f"--config: {unknown('configuration', config, CONFIGURATIONS)}")
+    require_configuration(config)
     torch.set_num_threads(threads)
     use_exact_float32()
     program, about = load(repo), machine()
@@ -63,7 +62,7 @@ def published(
     if save:
         frame = pd.DataFrame([{**vars(row), "config": config, "their_commit": program.commit} for row in rows])
         paths = write("published", frame, page(rows, program, config), results, about)
-        say(f"written: {', '.join(map(str, paths))}")
+        say_written(paths)
 
 
 def compare(program: Program, shape: Configuration) -> Iterator[Difference]:
@@ -142,8 +141,3 @@ def _terminal(rows: list[Difference], lines: list[str], about: str) -> Table:
     for row in rows:
         table.add_row(*cells(row).values(), style=None if row.within else "bold red")
     return table
-
-
-def main() -> NoReturn:
-    """Run the command line."""
-    run(app)

@@ -7,14 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import matplotlib
 import pandas as pd
 import pytest
 
 import ablations
+from ablations.cli.options import ConfigurationOptions, TrainingOptions
 from ablations.experiment.plan import RunSpec
+from ablations.reporting.kinds import ALL_FIGURES
 from ablations.storage.store import Store
 from awd.errors import InputError
 from tests.ablations.conftest import ROOT, CommandLine, environment, record
@@ -129,6 +131,19 @@ def test_a_figure_with_nothing_to_show_says_why(
         ablations.figures.differences(data)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("staircase", "buildup"), ("interactions", "pairs"), ("responses", "sweep")]
+)
+def test_a_figure_of_another_kind_of_suite_is_refused(name: str, kind: str) -> None:
+    table5 = ablations.load(ROOT / "results" / "reference")
+    with pytest.raises(InputError, match=f"this figure is of suites of kind {kind}; table5 is of kind removal"):
+        getattr(ablations.figures, name)(table5)
+
+
+def test_the_figures_of_all_kinds_can_be_had_by_name() -> None:
+    assert set(ALL_FIGURES) | {"ladder"} == set(ablations.figures.__all__)
+
+
 def test_figures_leave_the_users_own_style_alone() -> None:
     before = dict(matplotlib.rcParams)
     figure = ablations.figures.differences(ablations.load(ROOT / "results" / "reference"), width=5)
@@ -148,3 +163,11 @@ def test_importing_it_is_light() -> None:
     heavy = "{'torch', 'pandas', 'matplotlib', 'scipy', 'rich'}"
     code = f"import sys, ablations; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("option", ["engine", "precision", "backend"])
+def test_what_the_command_line_takes_is_taken_from_python_too(option: str) -> None:
+    known = {**get_type_hints(ConfigurationOptions), **get_type_hints(TrainingOptions)}[option]
+    for value in get_args(known):
+        with pytest.raises(InputError, match="jobs 0"):  # the check that comes next
+            ablations.run(profile="smoke", jobs=0, **{option: value})

@@ -73,7 +73,7 @@ def iterates_of_an_epoch(
             base = length / 2 if torch.rand((), generator=lengths) < cut.short_probability else length
             length = max(cut.minimum, int(base + cut.spread * torch.randn((), generator=lengths).item()))
         stop = min(start + length, len(text) - 1)
-        output = model(text[start:stop], state, model.draw_masks(text.shape[1], masks))
+        output = model(text[start:stop], state, model.draw_masks(text.shape[1], masks, stop - start))
         targets = text[start + 1 : stop + 1, :, None]
         cross_entropy = -model.logits(output).log_softmax(-1).gather(-1, targets)
         loss = cross_entropy.mean() + strength.activation_penalty * (output.dropped**2).mean()

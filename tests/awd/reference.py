@@ -2,7 +2,9 @@
 
 It knows nothing of the package: weights are arrays under the names of a state dict; masks are any object with the
 attributes ``embedding``, ``input``, ``hidden``, ``output`` and ``weight``, each an array or ``None`` (``hidden`` and
-``weight``: one per boundary and one per layer). Gates are stacked as torch stacks them: input, forget, cell, output.
+``weight``: one per boundary and one per layer). A mask of ``input``, ``hidden`` or ``output`` has one row for all steps
+or one for each. A vector in place of a weight mask is of the hidden state as the gates read it. Gates are stacked as
+torch stacks them: input, forget, cell, output.
 """
 
 from __future__ import annotations
@@ -44,6 +46,16 @@ def one(mask: Array | None) -> Array | float:
     return 1.0 if mask is None else mask
 
 
+def at(mask: Array | None, t: int) -> Array | float:
+    """A mask at one time step."""
+    return 1.0 if mask is None else mask[t % len(mask)]
+
+
+def recurrent(mask: Array | None) -> tuple[Array | float, Array | float]:
+    """What the recurrent matrix is multiplied by, and what the hidden state that it reads."""
+    return (1.0, mask) if mask is not None and mask.ndim == 1 else (one(mask), 1.0)
+
+
 def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
@@ -66,14 +78,15 @@ def run_layer(weights: dict[str, Array], layer: int, mask: Array | None, xs: lis
     w_x, w_h, b_x, b_h = (
         weights[f"layers.{layer}.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
-    dropped = w_h * one(mask)
+    of_weights, of_state = recurrent(mask)
+    dropped = w_h * of_weights
     h, c = state
     width, outputs, steps = h.shape[1], [], []
     for x in xs:
         gates = []
         for gate in range(4):
             of = rows(gate, width)
-            gates.append(squash(gate, x @ w_x[of].T + b_x[of] + h @ dropped[of].T + b_h[of]))
+            gates.append(squash(gate, x @ w_x[of].T + b_x[of] + (h * of_state) @ dropped[of].T + b_h[of]))
         i, f, g, o = gates
         step = Step(x, h, c, gates, f * c + i * g)
         c = step.c
@@ -89,7 +102,8 @@ def unroll_back(
     """The layer's gradients and, over time, its inputs'."""
     names = [f"layers.{layer}.{name}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     d_w_x, d_w_h, d_b_x, d_b_h = (np.zeros_like(weights[name]) for name in names)
-    w_x, dropped = weights[names[0]], weights[names[1]] * one(mask)
+    of_weights, of_state = recurrent(mask)
+    w_x, dropped = weights[names[0]], weights[names[1]] * of_weights
     d_inputs = [np.zeros_like(step.x) for step in steps]
     d_h_after, d_c_after = np.zeros_like(steps[0].h_before), np.zeros_like(steps[0].h_before)
     width = d_h_after.shape[1]
@@ -104,13 +118,13 @@ def unroll_back(
             of = rows(gate, width)
             d_before = d_gates[gate] * slope(gate, step.gates[gate])
             d_w_x[of] += d_before.T @ step.x
-            d_w_h[of] += d_before.T @ step.h_before
+            d_w_h[of] += d_before.T @ (step.h_before * of_state)
             d_b_x[of] += d_before.sum(axis=0)
             d_b_h[of] += d_before.sum(axis=0)
             d_inputs[t] += d_before @ w_x[of]
-            d_h_after += d_before @ dropped[of]
+            d_h_after += d_before @ dropped[of] * of_state
         d_c_after = d_c * f
-    return dict(zip(names, (d_w_x, d_w_h * one(mask), d_b_x, d_b_h), strict=True)), d_inputs
+    return dict(zip(names, (d_w_x, d_w_h * of_weights, d_b_x, d_b_h), strict=True)), d_inputs
 
 
 def run_window(
@@ -123,18 +137,17 @@ def run_window(
     length, batch = tokens.shape
     embedding, tied = weights["embedding.weight"], "decoder.weight" not in weights
     softmax = embedding if tied else weights["decoder.weight"]
-    kept_words = np.broadcast_to(one(masks.embedding), (len(embedding), 1))
-    locked_input = one(None if masks.input is None else masks.input[0])
+    kept_words = np.broadcast_to(one(masks.embedding), embedding.shape)
     after = [*masks.hidden, masks.output]
-    after = [one(None if mask is None else mask[0]) for mask in after]
 
-    xs = [np.stack([embedding[word] * kept_words[word] for word in tokens[t]]) * locked_input for t in range(length)]
+    embedded = [np.stack([embedding[word] * kept_words[word] for word in tokens[t]]) for t in range(length)]
+    xs = [embedded[t] * at(masks.input, t) for t in range(length)]
     all_steps, state_after, raw = [], [], xs
     for layer in range(len(masks.weight)):
         raw, steps, last = run_layer(weights, layer, masks.weight[layer], xs, state[layer])
         all_steps.append(steps)
         state_after.append(last)
-        xs = [output * after[layer] for output in raw]
+        xs = [output * at(after[layer], t) for t, output in enumerate(raw)]
     dropped = xs
 
     cross_entropy, d_softmax, d_bias = 0.0, np.zeros_like(softmax), np.zeros(len(softmax))
@@ -154,7 +167,7 @@ def run_window(
 
     size = raw[0].size
     activation = alpha * sum((output**2).sum() for output in dropped) / (length * size)
-    d_outputs = [(d_dropped[t] + 2 * alpha * dropped[t] / (length * size)) * after[-1] for t in range(length)]
+    d_outputs = [(d_dropped[t] + 2 * alpha * dropped[t] / (length * size)) * at(after[-1], t) for t in range(length)]
     temporal = 0.0
     for t in range(length - 1):
         change = raw[t + 1] - raw[t]
@@ -166,7 +179,8 @@ def run_window(
     for layer in reversed(range(len(masks.weight))):
         of_layer, d_inputs = unroll_back(weights, layer, masks.weight[layer], all_steps[layer], d_outputs)
         gradients.update(of_layer)
-        d_outputs = [d_input * (after[layer - 1] if layer else locked_input) for d_input in d_inputs]
+        before = after[layer - 1] if layer else masks.input
+        d_outputs = [d_input * at(before, t) for t, d_input in enumerate(d_inputs)]
     d_embedding = np.zeros_like(embedding)
     for t in range(length):
         for b in range(batch):

@@ -24,6 +24,11 @@ positive = st.one_of(st.floats(0, STRONGEST, exclude_min=True), st.integers(1, 1
 count = st.one_of(st.integers(1, 5), st.integers(1, MOST))
 count_or_zero = st.one_of(st.integers(0, 5), st.integers(0, MOST))
 width = st.integers(1, WIDEST)
+CHOICES = {
+    "mask_per": st.sampled_from(["window", "step"]),
+    "embedding_drops": st.sampled_from(["words", "units"]),
+    "recurrent_drops": st.sampled_from(["weights", "units"]),
+}
 
 # every field of every section, anywhere in its range
 LEGAL: dict[str, dict[str, st.SearchStrategy[Any]]] = {
@@ -38,6 +43,7 @@ LEGAL: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             ("embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_dropout"), chance
         ),
         **dict.fromkeys(("activation_penalty", "temporal_activation_penalty", "weight_decay"), strength),
+        **CHOICES,
     },
     "windows": {
         "length": st.integers(1, 90) | width,
@@ -78,6 +84,7 @@ _TRAINABLE: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         ),
         **dict.fromkeys(("activation_penalty", "temporal_activation_penalty"), st.just(0.0) | st.floats(0, 2)),
         "weight_decay": st.just(0.0) | st.floats(0, 1e-3),
+        **CHOICES,
     },
     "windows": {
         "length": st.integers(5, 30),

@@ -633,6 +633,26 @@ class TestRefusal:
         reseal(checkpoints_in(tmp_path)[0], lambda values: None)
         assert to_the_end(tmp_path)[0] == uninterrupted()
 
+    @pytest.mark.parametrize(
+        ("section", "younger"),
+        [("optimizer", ["average_from_epoch"]), ("regularization", ["mask_per", "embedding_drops", "recurrent_drops"])],
+    )
+    def test_one_from_before_a_field_was_there_goes_on_at_its_default_alone(
+        self, tmp_path: Path, section: str, younger: list[str]
+    ) -> None:
+        pause(tmp_path, 4)
+
+        def forget(values: dict[str, Any]) -> None:
+            for key in younger:
+                del values["identity"]["config"][section][key]
+
+        reseal(checkpoints_in(tmp_path)[0], forget)
+        for key in younger:
+            other = {"average_from_epoch": 1, "mask_per": "step"}.get(key, "units")
+            now = override(SHORT, {section: {key: other}}, "the test")
+            self.check(tmp_path, trainer_of(now), f"config.{section}.{key} ")
+        assert to_the_end(tmp_path)[0] == uninterrupted()
+
     def test_what_cannot_be_read_is_not_taken_for_damage(self, tmp_path: Path) -> None:
         (tmp_path / "checkpoint-000000001.safetensors").mkdir()
         with pytest.raises(CheckpointError, match=r"checkpoint-000000001\.safetensors: cannot be read \(.+\)"):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awd import AWDLSTM, FastEngine, ModelConfig, Streams, Trainer, encode, evaluate, load_corpus, save_pretrained
+from awd.config import RegularizationConfig
 from awd.corpus.batching import batchify
 from awd.corpus.text import Encoded
 from awd.dropout import no_masks
@@ -147,6 +148,16 @@ def test_masks_of_another_network_are_refused(what):
     model = make()
     with pytest.raises(ValueError, match=r"mask.*given .*expected "):
         model(tokens(), model.initial_state(BATCH), what(no_masks(3)))
+
+
+def test_masks_of_another_kind_are_refused_by_both_shapes():
+    model = AWDLSTM(VOCABULARY, model_config := make().model_config, RegularizationConfig(mask_per="step"))
+    locked = make().draw_masks(BATCH)
+    with pytest.raises(ValueError, match=r"mask, input: given shape \(1, 3, 8\), expected \(7, 3, 8\)"):
+        model(tokens(), model.initial_state(BATCH), locked)
+    model = AWDLSTM(VOCABULARY, model_config, RegularizationConfig(embedding_drops="units"))
+    with pytest.raises(ValueError, match=r"mask, embedding: given shape \(50, 1\), expected \(50, 8\)"):
+        model(tokens(), model.initial_state(BATCH), locked)
 
 
 @in_every_engine

@@ -32,6 +32,9 @@ def test_the_defaults_are_the_papers_numbers_for_penn_treebank():
             "activation_penalty": 2.0,
             "temporal_activation_penalty": 1.0,
             "weight_decay": 1.2e-6,
+            "mask_per": "window",
+            "embedding_drops": "words",
+            "recurrent_drops": "weights",
         },
         "windows": {"length": 70, "variable": True, "short_probability": 0.05, "spread": 5.0, "minimum": 5},
         "optimizer": {

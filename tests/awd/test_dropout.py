@@ -223,3 +223,92 @@ def test_on_a_gpu_there_are_as_many_draws_as_kinds():
     for one, other in zip(masks.weight, again.weight, strict=True):
         assert torch.equal(one, other)
     assert not torch.equal(masks.weight[0], masks.weight[1])
+
+
+CHOICES = {"mask_per": "step", "embedding_drops": "units", "recurrent_drops": "units"}
+# large enough that shares are seen, all of them another
+WIDE = ModelConfig(embedding_size=50, hidden_size=60, num_layers=3)
+STRENGTHS = {
+    "embedding_dropout": 0.1,
+    "input_dropout": 0.2,
+    "hidden_dropout": 0.3,
+    "output_dropout": 0.4,
+    "weight_dropout": 0.35,
+}
+TIME, BATCH, WORDS = 30, 8, 500
+
+
+def chosen(*choices: str, seed: int = 0) -> Masks:
+    """Masks with these of the choices made, in float64."""
+    regularization = RegularizationConfig(**STRENGTHS, **{choice: CHOICES[choice] for choice in choices})
+    streams = Streams(seed)
+    return draw_masks(WIDE, regularization, WORDS, BATCH, steps=TIME, streams=streams, device=CPU, dtype=torch.float64)
+
+
+def require_share(mask: torch.Tensor, p: float) -> None:
+    assert set(mask.unique().tolist()) == {0.0, 1 / (1 - p)}
+    # five standard deviations of a share
+    assert (mask == 0).double().mean().item() == pytest.approx(p, abs=5 * (p * (1 - p) / mask.numel()) ** 0.5)
+
+
+def require_unlike_neighbours(mask: torch.Tensor, p: float, dim: int) -> None:
+    """Neighbours along a dimension agree as often as two draws do, so that nothing is constant along it."""
+    size, same = mask.shape[dim] - 1, p**2 + (1 - p) ** 2
+    agree = (mask.narrow(dim, 1, size) == mask.narrow(dim, 0, size)).double()
+    assert agree.mean().item() == pytest.approx(same, abs=5 * (2 * same * (1 - same) / agree.numel()) ** 0.5)
+
+
+def test_a_mask_for_every_step_has_its_share_and_is_constant_along_nothing():
+    masks, (input_width, *widths) = chosen("mask_per"), (50, 60, 60, 50)
+    drawn_masks = [masks.input, *masks.hidden, masks.output]
+    strengths = [STRENGTHS[f"{name}_dropout"] for name in ("input", "hidden", "hidden", "output")]
+    for mask, width, p in zip(drawn_masks, (input_width, *widths), strengths, strict=True):
+        assert mask.shape == (TIME, BATCH, width)
+        require_share(mask, p)
+        for dim in range(3):
+            require_unlike_neighbours(mask, p, dim)
+
+
+def test_a_mask_of_embedding_units_has_its_share_and_is_constant_along_nothing():
+    mask, p = chosen("embedding_drops").embedding, STRENGTHS["embedding_dropout"]
+    assert mask.shape == (WORDS, 50)
+    require_share(mask, p)
+    for dim in range(2):
+        require_unlike_neighbours(mask, p, dim)
+
+
+def test_a_mask_of_recurrent_units_drops_whole_columns():
+    for seed in range(3):
+        masks = chosen("recurrent_drops", seed=seed).weight
+        assert [mask.shape for mask in masks] == [(240, 60), (240, 60), (200, 50)]
+        assert all((mask == mask[:1]).all() for mask in masks)
+        require_share(torch.cat([mask[0] for mask in masks]), STRENGTHS["weight_dropout"])
+    assert not torch.equal(masks[0], masks[1])
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_choice_leaves_the_other_masks_as_they_were(choice):
+    of = {"mask_per": {"input", "hidden", "output"}, "embedding_drops": {"embedding"}, "recurrent_drops": {"weight"}}
+    paper, other = chosen(), chosen(choice)
+    for field in fields(Masks):
+        mine, theirs = (value if isinstance(value, tuple) else (value,) for value in vars_of(field.name, paper, other))
+        for one, another in zip(mine, theirs, strict=True):
+            assert torch.equal(one, another) == (field.name not in of[choice])
+
+
+def test_a_mask_for_every_step_needs_to_know_how_many():
+    for steps in (None, 0, 2.5):
+        with pytest.raises(ValueError, match=f"steps: given {steps}, expected an integer from 1 on"):
+            draw_masks(MODEL, RegularizationConfig(mask_per="step"), 11, 4, steps=steps, streams=Streams(0), device=CPU)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_where_masks_of_a_kind_are_drawn_at_once_a_choice_has_the_same_shapes(choice):
+    regularization = RegularizationConfig(**{choice: CHOICES[choice]})
+    both = [
+        draw_masks(MODEL, regularization, 11, 3, steps=6, streams=None, device=torch.device(device))
+        for device in ("cpu", "meta")
+    ]
+    for field in fields(Masks):
+        mine, theirs = (value if isinstance(value, tuple) else (value,) for value in vars_of(field.name, *both))
+        assert [mask.shape for mask in mine] == [mask.shape for mask in theirs]

@@ -79,6 +79,30 @@ def test_evaluation_drops_nothing():
     assert evaluated.dropped is evaluated.raw
 
 
+@pytest.mark.parametrize("choice", [{"mask_per": "step"}, {"embedding_drops": "units"}, {"recurrent_drops": "units"}])
+def test_whatever_its_masks_cover_evaluation_drops_nothing_and_training_draws_them(choice):
+    model, plain = make(regularization=RegularizationConfig(**choice)), make()
+    state = model.initial_state(BATCH)
+    torch.manual_seed(0)
+    trained = model(tokens(), state)
+    torch.manual_seed(0)
+    assert torch.equal(model(tokens(), state, model.draw_masks(BATCH, steps=TIME)).dropped, trained.dropped)
+    assert torch.equal(model.eval()(tokens(), state).dropped, plain.eval()(tokens(), state).dropped)
+
+
+def test_dropping_recurrent_units_is_dropping_them_from_the_state_that_the_gates_read():
+    """From the state before the window on; what the layer hands on, and the cell state, keep them."""
+    torch.manual_seed(0)
+    layer = make(regularization=RegularizationConfig(recurrent_drops="units")).layers[0]
+    kept = torch.ones(36).index_fill(0, torch.arange(0, 36, 2), 0) * 2
+    inputs, state = torch.randn(1, BATCH, 20), (torch.randn(BATCH, 36), torch.randn(BATCH, 36))
+    found, after = layer(inputs, state, kept.expand(4 * 36, 36))
+    expected, after_expected = layer(inputs, (state[0] * kept, state[1]))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(after, after_expected)
+    assert (found != 0).all()
+
+
 def test_masks_in_evaluation_mode_are_refused():
     model = make().eval()
     with pytest.raises(ValueError, match="evaluation mode"):

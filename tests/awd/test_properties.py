@@ -27,7 +27,7 @@ from awd.optim import Stepper
 from awd.trainer import Trainer
 from awd.windows import windows
 from tests.awd.engines import ENGINES, label
-from tests.awd.strategies import FIELDS, LEGAL, MOST, bounded, legal_values, texts, trainable_values
+from tests.awd.strategies import CHOICES, FIELDS, LEGAL, MOST, bounded, legal_values, texts, trainable_values
 from tests.awd.tiny import tiny_corpus
 
 CORPUS = tiny_corpus()
@@ -118,7 +118,7 @@ def wrong_values(section: str, key: str) -> list[Any]:
     wrong = WRONG_KIND + none
     if key in ("tie_weights", "variable"):
         return [*wrong, 0, 1, 0.0]
-    if key == "method":
+    if key in ("method", *CHOICES):
         return [*wrong, True, 1, "SGD", "nt_asgd", "\ud800"]
     wrong += [True, False, *BELOW_ZERO, *TOO_LARGE]
     if key.endswith("_dropout"):

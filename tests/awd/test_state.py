@@ -56,6 +56,9 @@ OTHERS = {
     "asgd from an epoch on": {"optimizer": {"method": "asgd", "average_from_epoch": 1}},
     "averaging at a rate that decays": {"optimizer": {"lambd": 1e-3, "alpha": 0.75}},
     "fine-tuning at a rate of its own": {"finetuning": {"learning_rate": 5.0}},
+    "masks of the other kinds": {
+        "regularization": {"mask_per": "step", "embedding_drops": "units", "recurrent_drops": "units"}
+    },
     "no clipping": {"optimizer": {"clip_norm": None, "learning_rate": 1.0}},
     "one layer": {"model": {"num_layers": 1}},
     "nothing is random": {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import command
+
 ROOT = Path(__file__).resolve().parents[2]
 Refused = Callable[..., str]
 
@@ -26,7 +28,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def call(name: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{name}", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            importlib.import_module(f"benchmarks.{name}").main()
+            command.run(importlib.import_module(f"benchmarks.{name}").app)
         assert ended.value.code == 2
         said = capsys.readouterr().err
         assert "Traceback" not in said

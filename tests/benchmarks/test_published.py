@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from benchmarks.command import MeasurementError
+from benchmarks.command import run as run_app
 from benchmarks.configurations import CONFIGURATIONS
-from benchmarks.published import command, main, runs
+from benchmarks.published import app, command, runs
 from benchmarks.published.difference import Difference, largest, learnable_text, relative, zipf_text
 from benchmarks.published.optimizers import make_plain, optimizer_steps
 from benchmarks.published.program import MODULES, SCRIPT, load
@@ -88,7 +89,7 @@ def test_a_fault_ends_in_exit_code_1_and_names_the_part(
     monkeypatch.setattr(sys, "argv", ["benchmarks.published", *options])
     monkeypatch.setattr(command, "compare", training_windows)  # the slow comparisons are left out
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_app(app)
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert "error: more than rounding" in said

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.scales import decay, fall_before_averaging, judge
-from tests.benchmarks.conftest import ROOT, run
+from tests.benchmarks.conftest import ROOT, Refused, run
 
 CONFIG = {
     "optimizer": {"learning_rate": 20.0},
@@ -117,3 +117,10 @@ def test_a_scale_without_candidates_is_refused() -> None:
     process = run("scales", "none")
     assert process.returncode == 2
     assert "no finished run of suite 'none' on ptb" in process.stderr
+
+
+def test_a_folder_is_read_as_everywhere_else(refused: Refused) -> None:
+    """An empty one is a variable that was not set, and not the current folder."""
+    for name, option in [("scales", "--results"), ("step", "--results"), ("sitting", "--out"), ("equal", "--results")]:
+        arguments = ["long"] if name == "scales" else []
+        assert f"{option} '': this names no path" in refused(name, *arguments, option, "")

@@ -14,7 +14,7 @@ import pytest
 
 from ablations.experiment.profile import load_profile
 from awd.corpus import DATASETS
-from benchmarks import step
+from benchmarks import command, step
 from benchmarks.command import MeasurementError
 from benchmarks.configurations import CONFIGURATIONS, ENGINES
 from benchmarks.measured_process import Worker
@@ -143,7 +143,7 @@ def test_a_bad_option_exits_2_and_is_named(
     monkeypatch.setattr(sys, "argv", ["step", *arguments])
     monkeypatch.setattr(step.stderr, "file", sys.stderr)
     with pytest.raises(SystemExit) as ended:
-        step.main()
+        command.run(step.app)
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert expected in said.err

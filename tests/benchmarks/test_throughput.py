@@ -34,6 +34,7 @@ def test_runs_side_by_side_and_sizes_are_measured_and_written(tmp_path: Path) ->
     ("arguments", "said"),
     [
         (["--parts", "job"], "did you mean 'jobs'"),
+        (["--parts", ""], "--parts '': no part was named"),
         (["--config", "paper"], "did you mean 'paper-"),
         (["--jobs", "two"], "--jobs 'two': expected numbers"),
         (["--variants", "99"], "from 1 to 7"),

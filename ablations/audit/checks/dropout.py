@@ -58,7 +58,7 @@ class Words:
     Attributes:
         both: the two together.
         units: input dropout alone, where it can be seen.
-        fates: for each distinct word, whether it was dropped at each place where that can be seen.
+        fates: for each distinct word, or unit of one, whether it was dropped at each place where that can be seen.
     """
 
     both: Factors
@@ -67,43 +67,52 @@ class Words:
 
 
 def words(seen: ForwardTrace, strengths: RegularizationConfig) -> Words:
-    """Tell dropped words from dropped input units.
+    """Tell what embedding dropout dropped from what input dropout did.
 
-    A column that is zero throughout may have lost all its words or all its units. Which of the two is decided by the
-    odds, before anything is looked at; columns where the odds are too even are left out.
+    What is zero wherever one mask of the input holds, which is a column of the window or a single step, may have been
+    dropped by either. By which of the two is decided by the odds, before anything is looked at; where the odds are too
+    even it is left out. So nothing is left where single units are dropped by both, at every step anew by the one.
     """
     both = factors(seen.embedded, seen.layers[0].inputs)
-    gone = (both.dropped | ~both.visible).all(dim=-1)
+    gone, seen_at = both.dropped | ~both.visible, both.visible  # (time, batch, width)
+    if strengths.embedding_drops == "words":
+        gone, seen_at = gone.all(dim=-1, keepdim=True), seen_at.any(dim=-1, keepdim=True)  # (time, batch, 1)
+    blank = gone.all(dim=0, keepdim=True) if strengths.mask_per == "window" else gone
     no_words, no_units = _odds(seen, strengths)
-    blank = gone.all(dim=0)
     unclear = (no_words <= no_units * _CLEAR) & (no_units <= no_words * _CLEAR) & (no_words > 0)
     is_units = ~unclear & (no_units > no_words)
-    readable = (~unclear & ~(blank & is_units))[None] & both.visible.any(dim=-1)
+    readable = ~unclear & ~(blank & is_units) & seen_at
+    names = seen.tokens[:, :, None] * gone.shape[-1] + torch.arange(gone.shape[-1])
     fates: dict[int, set[bool]] = {}
-    for word, dropped in zip(seen.tokens[readable].tolist(), gone[readable].tolist(), strict=True):
-        fates.setdefault(word, set()).add(dropped)
+    for name, dropped in zip(names[readable].tolist(), gone[readable].tolist(), strict=True):
+        fates.setdefault(name, set()).add(dropped)
     shown = ~unclear & (~gone | (blank & is_units))
-    return Words(both, Factors(both.values, both.visible & shown[:, :, None]), fates)
+    return Words(both, Factors(both.values, both.visible & shown), fates)
 
 
 def _odds(seen: ForwardTrace, strengths: RegularizationConfig) -> tuple[Tensor, Tensor]:
-    """Chances that a column loses all its words, and all its units."""
-    distinct = torch.tensor([len(column.unique()) for column in seen.tokens.t()], dtype=torch.float64)
-    no_words = torch.full_like(distinct, strengths.embedding_dropout) ** distinct
-    return no_words, torch.full_like(distinct, strengths.input_dropout ** seen.embedded.shape[-1])
+    """Chances that embedding dropout, and input dropout, empties all of a column or a step, or one unit of it where
+    embedding dropout drops units; ``(1, batch, 1)`` each."""
+    distinct = torch.tensor([len(column.unique()) for column in seen.tokens.t()], dtype=torch.float64)[None, :, None]
+    words = distinct if strengths.mask_per == "window" else torch.ones_like(distinct)
+    units = seen.embedded.shape[-1] if strengths.embedding_drops == "words" else 1
+    no_words = torch.full_like(distinct, strengths.embedding_dropout) ** words
+    return no_words, torch.full_like(distinct, strengths.input_dropout**units)
 
 
 def embedding_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
-    """Whole words, a share of the vocabulary a minibatch, at every occurrence alike."""
-    p, other = strengths.embedding_dropout, strengths.input_dropout
+    """Whole words, or units of them, a share of the vocabulary a minibatch, at every occurrence alike."""
+    p, other, drops = strengths.embedding_dropout, strengths.input_dropout, strengths.embedding_drops
     found = [words(window.seen, strengths) for window in windows]
     fates = [fate for window in found for fate in window.fates.values()]
     apart = sum(len(fate) > 1 for fate in fates)
     findings = [
-        share("share of words dropped", sum(True in fate for fate in fates), len(fates), p),
-        yes_or_no("occurrences of a word in a window", not apart, "together", f"apart for {apart} words"),
+        share(f"share of {drops} dropped", sum(True in fate for fate in fates), len(fates), p),
+        yes_or_no("occurrences of a word in a window", not apart, "together", f"apart for {apart} {drops}"),
         _scale_with("kept words, with input dropout, are scaled by", [window.both for window in found], p, other),
     ]
+    if drops == "units":
+        findings += _apart(found, windows[0].seen.embedded.shape[-1], p)
     again = [
         first.fates[word] == second.fates[word]
         for first, second in itertools.pairwise(found)
@@ -114,14 +123,26 @@ def embedding_cell(windows: Sequence[WindowTrace], strengths: RegularizationConf
     return Cell(EMBEDDING, tuple(findings))
 
 
+def _apart(found: Sequence[Words], width: int, p: float) -> list[Finding]:
+    """Whether some word lost some of its units, and kept others."""
+    lost: dict[tuple[int, int], list[bool]] = {}  # by window and word, of each unit that can be seen
+    for place, window in enumerate(found):
+        for name, fate in window.fates.items():
+            lost.setdefault((place, name // width), []).append(True in fate)
+    if sum(len(of_word) - 1 for of_word in lost.values()) * math.log(_agreement(p)) >= math.log(_CHANCE):
+        return []
+    apart = any(len(set(of_word)) > 1 for of_word in lost.values())
+    return [yes_or_no("units of a word", apart, "each on its own", "together")]
+
+
 def input_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
-    """Locked dropout on the embedded input."""
+    """Dropout on the embedded input."""
     p, other = strengths.input_dropout, strengths.embedding_dropout
     found = [words(window.seen, strengths) for window in windows]
     scale = _scale_with(
         "kept units, with embedding dropout, are scaled by", [window.both for window in found], p, other
     )
-    return Cell(INPUT, (*locked([window.units for window in found], p), scale))
+    return Cell(INPUT, (*units([window.units for window in found], p, strengths), scale))
 
 
 def _scale_with(what: str, found: Sequence[Factors], p: float, other: float) -> Finding:
@@ -138,14 +159,16 @@ def _scale_with(what: str, found: Sequence[Factors], p: float, other: float) -> 
 
 
 def hidden_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
-    """Locked dropout between layers, boundary by boundary."""
+    """Dropout between layers, boundary by boundary."""
     p = strengths.hidden_dropout
     boundaries = len(windows[0].seen.layers) - 1
     findings: list[Finding] = []
     for index in range(boundaries):
         place = f" after layer {index + 1}" if boundaries > 1 else ""
         found = hidden_factors(windows, index)
-        findings += [replace(finding, what=finding.what + place) for finding in (*locked(found, p), _scale(found, p))]
+        findings += [
+            replace(finding, what=finding.what + place) for finding in (*units(found, p, strengths), _scale(found, p))
+        ]
     return Cell(HIDDEN, tuple(findings) or (Finding("layers", "one", "one", ok=True),))
 
 
@@ -156,10 +179,10 @@ def hidden_factors(windows: Sequence[WindowTrace], boundary: int) -> list[Factor
 
 
 def output_cell(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> Cell:
-    """Locked dropout on the last layer's output."""
+    """Dropout on the last layer's output."""
     p = strengths.output_dropout
     found = output_factors(windows)
-    return Cell(OUTPUT, (*locked(found, p), _scale(found, p)))
+    return Cell(OUTPUT, (*units(found, p, strengths), _scale(found, p)))
 
 
 def output_factors(windows: Sequence[WindowTrace]) -> list[Factors]:
@@ -177,14 +200,17 @@ def dropped_share(what: str, found: Sequence[Factors], p: float) -> Finding:
     return share(what, dropped, units, p)
 
 
-def locked(found: Sequence[Factors], p: float) -> list[Finding]:
-    """Share dropped, constant over time, different across the batch and from window to window."""
+def units(found: Sequence[Factors], p: float, strengths: RegularizationConfig) -> list[Finding]:
+    """Share dropped, constant over time or not as configured, different across the batch and from window to window."""
     constant = all(not (window.visible & (window.dropped != window.pattern)).any() for window in found)
-    findings = [
-        dropped_share("share of units dropped", found, p),
-        yes_or_no("over time", constant, "constant", "changes"),
-    ]
     same = _agreement(p)
+    over_time = [yes_or_no("over time", constant, "constant", "changes")]
+    if strengths.mask_per == "step":
+        pairs = sum(int((window.visible[1:] & window.visible[:-1]).sum()) for window in found)
+        telling = pairs * math.log(same) < math.log(_CHANCE)
+        over_time = [yes_or_no("over time", not constant, "changes", "constant")] if telling else []
+        found = _side_by_side(found)
+    findings = [dropped_share("share of units dropped", found, p), *over_time]
     across = [_compared(*_columns(window)) for window in found]
     if sum(units for units, _ in across) * math.log(same) < math.log(_CHANCE):
         differ = any(differs for _, differs in across)
@@ -194,6 +220,14 @@ def locked(found: Sequence[Factors], p: float) -> list[Finding]:
         anew = any(differs for _, differs in along)
         findings.append(yes_or_no("from window to window", anew, "drawn anew", "the same"))
     return findings
+
+
+def _side_by_side(found: Sequence[Factors]) -> list[Factors]:
+    """Windows, cut to the shortest, as of one step in which every step's units stand beside those of the others."""
+    steps = min(len(window.values) for window in found)
+    # (time, batch, width) -> (1, batch, time * width)
+    cut = [[part[:steps].transpose(0, 1).flatten(1)[None] for part in (one.values, one.visible)] for one in found]
+    return [Factors(values, visible) for values, visible in cut]
 
 
 def _agreement(p: float) -> float:

@@ -58,7 +58,10 @@ def _shares(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> 
     found = [dropout.words(window.seen, strengths) for window in windows]
     fates = [fate for window in found for fate in window.fates.values()]
     gone = sum(True in fate for fate in fates)
-    yield dropout.EMBEDDING, share("share of words dropped", gone, len(fates), strengths.embedding_dropout)
+    yield (
+        dropout.EMBEDDING,
+        share(f"share of {strengths.embedding_drops} dropped", gone, len(fates), strengths.embedding_dropout),
+    )
     units = [window.units for window in found]
     yield dropout.INPUT, dropout.dropped_share("share of input units dropped", units, strengths.input_dropout)
     for boundary in range(len(windows[0].seen.layers) - 1):
@@ -68,4 +71,4 @@ def _shares(windows: Sequence[WindowTrace], strengths: RegularizationConfig) -> 
     outputs = dropout.output_factors(windows)
     yield dropout.OUTPUT, dropout.dropped_share("share of output units dropped", outputs, strengths.output_dropout)
     for layer in range(len(windows[0].recurrent)):
-        yield WEIGHTS, zero_share(windows, layer, strengths.weight_dropout)
+        yield WEIGHTS, zero_share(windows, layer, strengths)

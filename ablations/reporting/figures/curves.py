@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from ablations.reporting.figures.panels import (
     say_why_empty,
     variants_shown,
 )
-from ablations.reporting.figures.style import INK, OURS, PAPER, Telling, wrapped
+from ablations.reporting.figures.style import INK, NOTE, OURS, PAPER, Telling, wrapped
 from ablations.storage.status import Status
 
 
@@ -69,14 +70,14 @@ def _fill(block: Block, data: Comparison, epochs: pd.DataFrame, dataset: str) ->
     baseline = epochs[epochs["variant"].eq(data.suite.baseline)]
     for variant, panel in block.panels.items():
         of_variant = epochs[epochs["variant"].eq(variant)]
-        runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["variant"].eq(variant)]
+        runs = data.runs_on(dataset, variant)
         _lines(panel, baseline, INK, alpha=0.25)
         if variant != data.suite.baseline:
             _lines(panel, of_variant, OURS, alpha=0.45)
         _marks(panel, of_variant, runs)
     _scales(next(iter(block.panels.values())), epochs)
-    block.part.supxlabel("epoch", fontsize=7)
-    block.part.supylabel("validation perplexity", fontsize=7)
+    block.part.supxlabel("epoch")
+    block.part.supylabel("validation perplexity")
 
 
 def _lines(axes: Axes, epochs: pd.DataFrame, color: str, alpha: float) -> None:
@@ -97,17 +98,8 @@ def _marks(axes: Axes, epochs: pd.DataFrame, runs: pd.DataFrame) -> None:
         # at the top, since the perplexity it went off from is mostly above the axis
         where = axes.get_xaxis_transform()
         axes.plot(diverged, [0.88] * len(diverged), "x", transform=where, color=PAPER, markersize=4, label="diverged")
-        axes.annotate(
-            "diverged",
-            (diverged.max(), 0.88),
-            xycoords=where,
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=PAPER,
-            style="italic",
-            fontsize=6.5,
-        )
+        beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate("diverged", (diverged.max(), 0.88), xycoords=where, **beside, **NOTE | {"color": PAPER})
     mark_averaging(axes, list(runs["averaging_started"].dropna() + 0.5))
     if epochs.empty:
         say_why_empty(axes, runs)

@@ -15,6 +15,7 @@ from ablations.reporting.figures.panels import stack
 from ablations.reporting.figures.style import (
     FAINT,
     GREY,
+    NOTE,
     OURS,
     PAPER,
     fitted,
@@ -47,11 +48,11 @@ def draw_differences(data: Comparison) -> Figure | None:
         return None
     heights = [len(rows) * _ROW + 0.55 for rows in panels.values()]
     figure = new_figure(sum(heights) + 0.5)
-    parts = stack(figure, heights, [heading(data, dataset, 50) for dataset in panels])
+    parts = stack(figure, heights, [heading(data, dataset) for dataset in panels])
     limits = _limits(pd.concat(panels.values()), data.pairs)
     for part, (dataset, rows) in zip(parts, panels.items(), strict=True):
         _panel(part.subplots(), rows, data.pairs[data.pairs["dataset"].eq(dataset)], limits)
-    figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62), fontsize=7)
+    figure.supxlabel(fitted("change in log-perplexity × 100 (about %); right of 0 is worse", 62))
     key = _key(data, data.frame[data.frame["dataset"].isin(panels)])
     figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.5)
     return figure
@@ -113,16 +114,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, places: dict[str, int]) -> None:
 def _say_why(axes: Axes, row: dict[Hashable, Any], place: float) -> None:
     reason = next((name for name in (Status.DIVERGED, Status.FAILED, Status.PAUSED) if row[name]), Status.MISSING)
     text = reason if row["n"] == 0 else "no pair"
-    axes.annotate(
-        text,
-        (0, place),
-        xytext=(3, 0),
-        textcoords="offset points",
-        va="center",
-        color=GREY,
-        style="italic",
-        fontsize=6.5,
-    )
+    axes.annotate(text, (0, place), xytext=(3, 0), textcoords="offset points", va="center", **NOTE)
 
 
 def _limits(rows: pd.DataFrame, seeds: pd.DataFrame) -> tuple[float, float]:

@@ -43,12 +43,12 @@ def draw_interactions(data: Comparison) -> Figure | None:
         return None
     height = len(names) * _CELL + 0.45
     figure = new_figure(len(blocks) * height + 0.75)
-    parts = stack(figure, [height] * len(blocks), [heading(data, dataset, 50) for dataset in blocks])
+    parts = stack(figure, [height] * len(blocks), [heading(data, dataset) for dataset in blocks])
     labels = [part_of(data.label(name)) for name in names]
     for part, (cells, alone) in zip(parts, blocks.values(), strict=True):
         _panel(part.subplots(), names, labels, cells, alone)
     says = "interaction: effect of removing both minus the sum of each, in 100 × log-perplexity"
-    figure.supxlabel(fitted(says, 62), fontsize=7)
+    figure.supxlabel(fitted(says, 62))
     figure.legend(handles=_key(), loc="outside upper left", ncols=1)
     return figure
 

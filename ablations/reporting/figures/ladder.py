@@ -18,6 +18,7 @@ from ablations.reporting.figures.panels import grid, panel_rows, stack
 from ablations.reporting.figures.style import (
     GREY,
     INK,
+    NOTE,
     OURS,
     PAPER,
     fitted,
@@ -55,8 +56,8 @@ def draw_ladder(ladder: Ladder) -> Figure:
             _panel(panel, points[points["variant"].eq(row["variant"])], row, limits[1])
         _scales(axes[0], limits)
     says = "change in log-perplexity × 100; above 0 the row is worse"
-    figure.supylabel(wrapped(says, int(13 * sum(heights))), fontsize=7)
-    figure.supxlabel("share of the paper's training, in tokens", fontsize=7)
+    figure.supylabel(wrapped(says, int(13 * sum(heights))))
+    figure.supxlabel("share of the paper's training, in tokens")
     figure.legend(handles=key, loc="outside upper left", handlelength=1.6)
     return figure
 
@@ -96,7 +97,7 @@ def _panel(axes: Axes, points: pd.DataFrame, row: dict[Hashable, Any], upwards: 
             markeredgecolor=PAPER, markeredgewidth=1, linestyle="none", zorder=4, clip_on=False, label="paper",
         )  # fmt: skip
     if points.empty:
-        axes.annotate("no run", (0.05, 0.75), xycoords="axes fraction", color=GREY, style="italic", fontsize=6.5)
+        axes.annotate("no run", (0.05, 0.75), xycoords="axes fraction", **NOTE)
 
 
 def _draw_line(axes: Axes, points: pd.DataFrame, row: dict[Hashable, Any]) -> None:

@@ -39,8 +39,8 @@ def draw_pairs(data: Comparison) -> Figure | None:
         of_dataset = data.pairs[data.pairs["dataset"].eq(dataset)]
         for panel, variant in zip(grid(part, list(rows["label"]), sharey=False), rows["variant"], strict=True):
             _panel(panel, of_dataset[of_dataset["variant"].eq(variant)])
-        part.supxlabel(fitted(f"validation perplexity of {data.baseline}", 62), fontsize=7)
-        part.supylabel("of the variant", fontsize=7)
+        part.supxlabel(fitted(f"validation perplexity of {data.baseline}", 62))
+        part.supylabel("of the variant")
     return figure
 
 

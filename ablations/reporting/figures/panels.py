@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from ablations.analysis.comparison import Comparison
-from ablations.reporting.figures.style import GREY, OURS, PAPER, fitted, heading, is_narrow, new_figure
+from ablations.reporting.figures.style import GREY, NOTE, OURS, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.storage.status import Status
 
 DOTTED: Any = (0, (1, 1.5))
@@ -59,7 +59,7 @@ def figure_of_blocks(
     heights = [panel_rows(rows) * row + _HEADING for rows in shown.values()]
     columns = 1 if is_narrow() else 2
     figure = new_figure(sum(heights) + _KEY + _KEY * math.ceil(len(key) / columns))
-    parts = stack(figure, heights, [heading(data, dataset, 50) for dataset in shown])
+    parts = stack(figure, heights, [heading(data, dataset) for dataset in shown])
     blocks = {}
     for part, (dataset, rows) in zip(parts, shown.items(), strict=True):
         panels = grid(part, [label for _, label in rows])
@@ -122,5 +122,4 @@ def say_why_empty(axes: Axes, runs: pd.DataFrame) -> None:
 
 def say(axes: Axes, text: str) -> None:
     """A word instead of curves."""
-    look: dict[str, Any] = {"ha": "center", "color": GREY, "style": "italic", "fontsize": 6.5}
-    axes.annotate(text, (0.5, 0.8), xycoords="axes fraction", **look)
+    axes.annotate(text, (0.5, 0.8), xycoords="axes fraction", ha="center", **NOTE)

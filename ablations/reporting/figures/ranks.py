@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.analysis.comparison import Comparison, dataset_title
-from ablations.reporting.figures.style import GREY, INK, PAPER, fitted, heading, is_narrow, new_figure
+from ablations.reporting.figures.style import GREY, INK, NOTE, PAPER, fitted, heading, is_narrow, new_figure
 from ablations.reporting.formats import number, percent
 
 _ROW = 0.3  # inches
@@ -76,18 +76,10 @@ def _titles(axes: Axes, data: Comparison, dataset: str) -> None:
     found = data.correlations.set_index(["dataset", "split"]).to_dict("index")[dataset, "valid"]
     column = data.rows(dataset)["published_dataset"].iloc[0]
     axes.set_title(
-        f"{heading(data, dataset, 50)}\n"
+        f"{heading(data, dataset)}\n"
         f"Spearman ρ = {number(found['spearman'])}, Kendall τ = {number(found['kendall'])}, {found['rows']} rows",
         fontsize=7,
         pad=14,
     )
     for side, text in ((0, "ours"), (1, f"paper, {dataset_title(column)}")):
-        axes.annotate(
-            text,
-            (side, 0.4),
-            ha="right" if side == 0 else "left",
-            va="bottom",
-            color=GREY,
-            fontsize=6.5,
-            style="italic",
-        )
+        axes.annotate(text, (side, 0.4), ha="right" if side == 0 else "left", va="bottom", **NOTE)

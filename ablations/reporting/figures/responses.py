@@ -16,17 +16,7 @@ from ablations.analysis.comparison import Comparison
 from ablations.analysis.contrasts import Point, curve_points, is_number, log_perplexities
 from ablations.experiment.kinds import Curve, Sweep
 from ablations.reporting.figures.panels import grid, panel_rows, stack
-from ablations.reporting.figures.style import (
-    GREY,
-    INK,
-    OURS,
-    PAPER,
-    heading,
-    limits_of,
-    mark_cut,
-    new_figure,
-    wrapped,
-)
+from ablations.reporting.figures.style import GREY, INK, OURS, PAPER, heading, limits_of, mark_cut, new_figure, wrapped
 
 _ROW, _HEADING = 1.15, 0.35  # inches
 _FAR = 3  # times the least value is the largest, from which on a scale is logarithmic
@@ -52,15 +42,15 @@ def draw_responses(data: Comparison) -> Figure | None:
         return None
     heights = [panel_rows(found) * _ROW + _HEADING for found in blocks.values()]
     figure = new_figure(sum(heights) + 0.65)
-    parts = stack(figure, heights, [heading(data, dataset, 50) for dataset in blocks])
+    parts = stack(figure, heights, [heading(data, dataset) for dataset in blocks])
     for part, found in zip(parts, blocks.values(), strict=True):
         titles = [_title(data, curve, several) for curve, _ in found]
         limits = _limits([points for _, points in found])
         for axes, (_, points) in zip(grid(part, titles, color=INK, sharex=False), found, strict=True):
             _panel(axes, points, limits)
     says = "log-perplexity × 100, minus the " + ("full model's at the same value" if several else "profile's own")
-    figure.supylabel(wrapped(says, int(13 * sum(heights))), fontsize=7)
-    figure.supxlabel(_field(shown[0].field) if len({curve.field for curve in shown}) == 1 else "strength", fontsize=7)
+    figure.supylabel(wrapped(says, int(13 * sum(heights))))
+    figure.supxlabel(_field(shown[0].field) if len({curve.field for curve in shown}) == 1 else "strength")
     figure.legend(handles=_key(), loc="outside upper left", ncols=2)
     return figure
 

@@ -52,10 +52,10 @@ def draw_staircase(data: Comparison) -> Figure | None:
     height = (len(steps) + 1) * _ROW + 0.5
     figure = new_figure(len(blocks) * height + 0.5)
     labels = [data.baseline, *(f"+ {step.label}" for step in steps)]
-    parts = stack(figure, [height] * len(blocks), [heading(data, dataset, 50) for dataset in blocks])
+    parts = stack(figure, [height] * len(blocks), [heading(data, dataset) for dataset in blocks])
     for part, (stairs, alone) in zip(parts, blocks.values(), strict=True):
         _panel(part.subplots(), labels, stairs, alone)
-    figure.supxlabel(fitted("change in log-perplexity × 100 (about %); left of 0 is better", 62), fontsize=7)
+    figure.supxlabel(fitted("change in log-perplexity × 100 (about %); left of 0 is better", 62))
     figure.legend(handles=_key(), loc="outside upper left", ncols=1)
     return figure
 

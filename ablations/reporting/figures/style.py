@@ -35,6 +35,7 @@ FORMATS = ("png", "pdf")
 # Okabe & Ito's palette, told apart by colour-blind readers, and in grey
 OURS, PAPER = "#0072B2", "#D55E00"
 INK, GREY, FAINT = "#222222", "#767676", "#D9D9D9"
+NOTE: dict[str, Any] = {"color": GREY, "style": "italic", "fontsize": 6.5}  # a word where there is no number
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -63,6 +64,7 @@ _SETTINGS: dict[Any, Any] = {
     "legend.fontsize": 6.5,
     "legend.frameon": False,
     "figure.facecolor": "white",
+    "figure.labelsize": 7,
     "savefig.facecolor": "white",
     "text.parse_math": False,  # a label may hold a dollar sign
     "pdf.fonttype": 42,
@@ -130,7 +132,7 @@ def is_narrow() -> bool:
     return _figure_width() < WIDTH
 
 
-def heading(data: Comparison, dataset: str, width: int) -> str:
+def heading(data: Comparison, dataset: str, width: int = 50) -> str:
     """What a panel shows and, where it is not the paper's, at which scale.
 
     Args:

@@ -58,8 +58,8 @@ def draw_training(data: Comparison) -> Figure | None:
     for dataset, block in blocks.items():
         of_dataset = means[means["dataset"].eq(dataset)]
         _fill(block, data, of_dataset, starts[starts["dataset"].eq(dataset)], dataset, unit)
-        block.part.supxlabel(f"{noun} trained on", fontsize=7)
-        block.part.supylabel("100 × change in log-perplexity", fontsize=7)
+        block.part.supxlabel(f"{noun} trained on")
+        block.part.supylabel("100 × change in log-perplexity")
     low, high = _limits(means)
     for panel in (panel for block in blocks.values() for panel in block.panels.values()):
         panel.axhspan(0, high, color=FAINT, alpha=_ZONE, linewidth=0, zorder=0)
@@ -76,7 +76,7 @@ def _thinned(differences: pd.DataFrame) -> pd.DataFrame:
 
 def _fill(block: Block, data: Comparison, means: pd.DataFrame, starts: pd.DataFrame, dataset: str, unit: float) -> None:
     for variant, panel in block.panels.items():
-        runs = data.runs[data.runs["dataset"].eq(dataset) & data.runs["variant"].eq(variant)]
+        runs = data.runs_on(dataset, variant)
         of_variant = means[means["variant"].eq(variant)]
         panel.axhline(0, color=INK, linewidth=0.7, zorder=1)
         if len(of_variant):

@@ -54,6 +54,35 @@ def swapped(first: str, second: str) -> Patch:
     return lambda patch: patch.setattr(model_module, "draw_masks", draw)
 
 
+PAPERS = {"mask_per": "window", "embedding_drops": "words", "recurrent_drops": "weights"}
+
+
+def ignored(choice: str) -> Patch:
+    """The paper's masks whatever is configured, spread out to the shapes that the model asks for."""
+
+    def draw(model, regularization, *sizes, steps=None, **streams):
+        papers = replace(regularization, **{choice: PAPERS[choice]})
+        drawn = dropout.draw_masks(model, papers, *sizes, steps=steps, **streams)
+        if choice == "recurrent_drops":
+            return drawn
+        if choice == "embedding_drops":
+            return replace(drawn, embedding=drawn.embedding.expand(-1, model.embedding_width))
+        hidden = tuple(mask.expand(steps, -1, -1) for mask in drawn.hidden)
+        others = {place: getattr(drawn, place).expand(steps, -1, -1) for place in ("input", "output")}
+        return replace(drawn, hidden=hidden, **others)
+
+    return lambda patch: patch.setattr(model_module, "draw_masks", draw)
+
+
+def whole_columns(patch: Any) -> None:
+    """Recurrent units dropped where weights are configured."""
+
+    def draw(model, regularization, *sizes, **streams):
+        return dropout.draw_masks(model, replace(regularization, recurrent_drops="units"), *sizes, **streams)
+
+    patch.setattr(model_module, "draw_masks", draw)
+
+
 def never_drawn_again() -> Patch:
     kept: dict[int, dropout.Masks] = {}
 
@@ -264,6 +293,19 @@ class ClipsTheDecayToo(Stepper):
             super().step(loss, rate_scale)
         finally:
             torch.nn.utils.clip_grad_norm_ = real
+
+
+class AveragesFromTheFirstEpoch(Stepper):
+    """Whatever ``average_from_epoch`` says."""
+
+    def __init__(self, model, config, learning_rate, weight_decay):
+        super().__init__(model, replace(config, average_from_epoch=0), learning_rate, weight_decay)
+
+
+class AveragesOneEpochLate(Stepper):
+    def __init__(self, model, config, learning_rate, weight_decay):
+        late = config.average_from_epoch + (config.average_from_epoch > 0)
+        super().__init__(model, replace(config, average_from_epoch=late), learning_rate, weight_decay)
 
 
 class ClipsNothing(Stepper):

@@ -71,6 +71,7 @@ def test_a_variant_is_told_by_its_configuration() -> None:
         assert full[mechanism] != measured
 
 
+OTHER_MASKS = {"mask_per": "step", "embedding_drops": "units", "recurrent_drops": "units"}
 ODD: dict[str, dict[str, dict[str, object]]] = {
     "one layer, not tied": {"model": {"num_layers": 1, "tie_weights": False}},
     "a width of one": {"model": {"embedding_size": 1, "hidden_size": 1, "num_layers": 4}},
@@ -96,6 +97,28 @@ ODD: dict[str, dict[str, dict[str, object]]] = {
         }
     },
     "hardly anything is": {"regularization": {"embedding_dropout": 0.001, "hidden_dropout": 0.01}},
+    "a mask for every step": {"regularization": {"mask_per": "step"}},
+    "units of the embedding": {"regularization": {"embedding_drops": "units"}},
+    "units of the hidden state": {"regularization": {"recurrent_drops": "units"}},
+    "all of the other masks": {"regularization": OTHER_MASKS},
+    "all of the other masks, one layer": {"regularization": OTHER_MASKS, "model": {"num_layers": 1}},
+    "all of the other masks, a width of one": {
+        "regularization": OTHER_MASKS,
+        "model": {"embedding_size": 1, "hidden_size": 1, "num_layers": 4},
+    },
+    "units of nearly everything": {
+        "regularization": {
+            **{"embedding_dropout": 0.9, "input_dropout": 0.9, "hidden_dropout": 0.9, "weight_dropout": 0.95},
+            **OTHER_MASKS,
+        }
+    },
+    "units of hardly anything": {"regularization": {"embedding_dropout": 0.001, "weight_dropout": 0.01, **OTHER_MASKS}},
+    "units of nothing": {
+        "regularization": {
+            **{"embedding_dropout": 0.0, "input_dropout": 0.0, "hidden_dropout": 0.0, "weight_dropout": 0.0},
+            **OTHER_MASKS,
+        }
+    },
     "sgd": {"optimizer": {"method": "sgd"}},
     "halving and fine-tuning": {"optimizer": {"method": "sgd-halving"}, "finetuning": {"learning_rate": 0.5}},
     "asgd": {"optimizer": {"method": "asgd", "average_from": 3}},

@@ -14,6 +14,7 @@ from ablations.audit import audit_config
 from awd.config import Config
 from awd.engine import PLAIN, Engine, State, TorchEngine
 from awd.lstm import WeightDropLSTM
+from awd.optim import Stepper
 from tests.ablations.audit import faults
 from tests.ablations.audit.conftest import small_config
 from tests.awd import test_regressions as regressions
@@ -46,6 +47,7 @@ FAULTS = [
         faults.unscaled,
         {"embed drop", "input drop", "hidden drop", "output drop", "weight drop"},
     ),
+    ("recurrent units dropped instead of weights", faults.whole_columns, {"weight drop"}),
     ("tokens dropped instead of words", faults.tokens_instead_of_words, {"embed drop"}),
     ("embedding dropout in the softmax", faults.model(faults.DropsWordsFromTheSoftmax), {"softmax"}),
     ("AR on undropped output", faults.model(faults.PenalisesUndroppedOutput), {"AR"}),
@@ -118,10 +120,10 @@ def test_a_fault_turns_its_own_cells_red(
 
 @pytest.mark.usefixtures("without_onednn")
 @pytest.mark.parametrize("seed", [1, 5, 6])
-@pytest.mark.parametrize("weight_dropout", [0.5, 0.0])
-def test_nothing_is_red_in_bfloat16_where_it_is_not_multiplied_in_hardware(weight_dropout: float, seed: int) -> None:
+@pytest.mark.parametrize("drops", [{}, {"weight_dropout": 0.0}, {"recurrent_drops": "units"}], ids=str)
+def test_nothing_is_red_in_bfloat16_where_it_is_not_multiplied_in_hardware(drops: dict[str, Any], seed: int) -> None:
     """Where outputs, and gradients of weights that were kept, come out as zero now and then."""
-    config = small_config(regularization={"weight_dropout": weight_dropout})
+    config = small_config(regularization=drops)
     assert red(config, TorchEngine("bf16"), seed) == {}
 
 
@@ -210,6 +212,57 @@ def test_faults_of_halving(monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch
     assert red(config) == {}
     put_in(monkeypatch)
     assert red(config).keys() == expected
+
+
+CHOICES = {
+    "mask_per": ("step", {"input drop", "hidden drop", "output drop"}),
+    "embedding_drops": ("units", {"embed drop"}),
+    "recurrent_drops": ("units", {"weight drop"}),
+}
+
+
+@pytest.mark.usefixtures("at_any_size")
+@pytest.mark.parametrize("engine", ENGINES, ids=label)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_choice_of_masks_that_is_ignored(monkeypatch: pytest.MonkeyPatch, choice: str, engine: Engine) -> None:
+    value, expected = CHOICES[choice]
+    config = small_config(regularization={choice: value})
+    assert red(config, engine) == {}
+    faults.ignored(choice)(monkeypatch)
+    found = red(config, engine)
+    assert found.keys() == expected, found
+
+
+@pytest.mark.parametrize(
+    ("put_in", "expected"),
+    [
+        (faults.unscaled, {"embed drop", "input drop", "hidden drop", "output drop", "weight drop"}),
+        (faults.model(faults.DropsInEvaluation), {"evaluation"}),
+        (faults.layer(regressions.IgnoresItsMask), {"weight drop"}),
+        (faults.layer(faults.DoesNotScaleWhatItKeeps), {"weight drop"}),
+        (faults.model(faults.DropsWordsFromTheSoftmax), {"softmax"}),
+    ],
+)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_other_faults_are_seen_beside_a_choice(
+    monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set, choice: str
+) -> None:
+    put_in(monkeypatch)
+    found = red(small_config(regularization={choice: CHOICES[choice][0]}))
+    assert found.keys() == expected, found
+
+
+@pytest.mark.parametrize("fault", [faults.AveragesFromTheFirstEpoch, faults.AveragesOneEpochLate])
+@pytest.mark.parametrize("epoch", [1, 2, 50])
+def test_an_epoch_from_which_to_average_that_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, epoch: int, fault: type[Stepper]
+) -> None:
+    config = small_config(optimizer={"method": "asgd", "average_from_epoch": epoch})
+    assert red(config) == {}
+    faults.stepper(fault)(monkeypatch)
+    found = red(config)
+    assert found.keys() == {"averaging"}, found
+    assert "averaging begins after: measured check" in found["averaging"]
 
 
 def test_decay_left_out_under_adam(monkeypatch: pytest.MonkeyPatch) -> None:

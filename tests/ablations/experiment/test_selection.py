@@ -11,13 +11,13 @@ from awd.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("3", (1, 2, 3)), ("1,2,5", (1, 2, 5)), ("5,", (5,)), ("0,1", (0, 1)), ("2,2", (2,))]
+    ("text", "seeds"), [("3", (1, 2, 3)), ("1,2,5", (1, 2, 5)), ("1000,", (1000,)), ("0,1", (0, 1)), ("2,2", (2,))]
 )
 def test_seeds_are_a_count_or_a_list(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", ",", "0", "-1", "x", "1,x", "1.5", "-1,2", "99999999999", f"{2**63},"])
+@pytest.mark.parametrize("text", ["", ",", "0", "-1", "x", "1,x", "1.5", "-1,2", "1000", "99999999999", f"{2**63},"])
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--seeds"):
         parse_seeds(text)

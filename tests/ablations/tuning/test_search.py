@@ -10,9 +10,11 @@ import pytest
 from ablations.experiment.plan import Corpus
 from ablations.experiment.selection import select
 from ablations.experiment.suite import named_files
-from ablations.tuning.search import Range, load_search, nested, require_inside, tidy, without
+from ablations.tuning.search import Range, load_search, nested, of_variant, require_inside, tidy, without
 from ablations.tuning.tune import require_legal, settings_of
 from awd.errors import ConfigError
+
+CASES = "  a: {{low: 1, high: 2}}\ncases: [{{where: {{{field}: adam}}, space: {{{of}: {{low: 3, high: 4}}}}}}]"
 
 
 def write(path: Path, space: str, rest: str = "") -> Path:
@@ -45,6 +47,8 @@ def test_what_comes_with_the_package_is_legal_and_takes_no_regularizer_away(name
         ("  a: {low: 1, high: 2}\nstart: [{b: 1}]", "start: unknown field 'b'"),
         ("  a: {low: 1, high: 2}\nstart: [{a: 3}]", "start: a: 3 is not in the space"),
         ("  a: {choices: [1, 2]}\nstart: [{a: 3}]", "start: a: 3 is not in the space"),
+        (CASES.format(field="optimizer.metod", of="a"), "cases: where: unknown field 'optimizer.metod'; did you mean"),
+        (CASES.format(field="optimizer.method", of="b"), "cases: space: unknown field 'b'"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, space: str, said: str) -> None:
@@ -121,3 +125,19 @@ def test_what_a_row_sets_itself_is_left_out_of_its_search():
     assert len(less.start) == len(search.start)
     with pytest.raises(ConfigError, match="search strengths: variant b decides every field of it"):
         without(search, search.space, "variant b")
+
+
+@pytest.mark.parametrize("profile", ["demo", "paper", "small", "smoke"])
+def test_every_optimizer_has_a_range_of_rates_around_its_own(profile: str) -> None:
+    search, selection = load_search("rates"), select("optimizers", profile)
+    ranges = {}
+    for spec in selection.plan([Corpus("ptb", "ptb", "")], [search.training_seed]):
+        overrides = selection.suite.variant(spec.variant).overrides
+        own = of_variant(search, spec.config, overrides, spec.variant)
+        require_legal(spec, own)
+        require_inside(own, settings_of(spec, own), spec.variant)
+        assert own.space.keys() == {"optimizer.learning_rate"}
+        ranges[spec.config.optimizer.method] = own.space["optimizer.learning_rate"].ends()
+    assert len(ranges) == 5
+    assert {ends for method, ends in ranges.items() if method != "adam"} == {(1.0, 100.0)}
+    assert ranges["adam"][1] < 1

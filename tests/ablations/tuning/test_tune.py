@@ -8,21 +8,28 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from ablations.cli import tune as cli_tune
+from ablations.cli.app import app
+from ablations.execution.job import RunOptions
 from ablations.experiment.selection import select
 from ablations.experiment.suite import load_suite
+from ablations.tuning import rows
 from ablations.tuning.search import load_search
-from ablations.tuning.study import best_settings, open_study
-from awd.config import override
+from ablations.tuning.study import best_settings, claim, open_study
+from awd.config import Config, config_to_dict, override
 from awd.corpus import load_corpus
 from awd.corpus.text import encode
 from awd.engine import make_engine
+from awd.errors import InputError
 from awd.trainer import Trainer
 from tests.ablations import conftest
 from tests.ablations.conftest import command, environment, write_corpus, write_profile
@@ -292,3 +299,70 @@ def test_every_row_is_tuned_and_set_beside_the_rows_that_were_not(place: Path) -
     assert again.returncode == 0, again.stderr
     assert "trial " not in again.stderr
     assert table.read_bytes() == before
+
+
+def test_one_time_limit_holds_for_the_tuning_and_both_sweeps(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    def tuned(*arguments: object) -> None:
+        time.sleep(0.3)
+
+    def swept(selection: object, options: RunOptions, *arguments: object, **named: object) -> None:
+        given.append(options.time_limit or 0.0)
+        time.sleep(0.3)
+        if len(given) == 2:
+            raise InputError("seen enough")
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(rows, "tune_rows", tuned)
+    monkeypatch.setattr(rows, "write_retuned", lambda *arguments: "table5")
+    monkeypatch.setattr(cli_tune, "run_and_report", swept)
+    arguments = ["retune", "--dataset", "own-text", "--profile", "tiny.yaml", "--search", "few.yaml"]
+    CliRunner().invoke(app, [*arguments, "--time-limit", "100s"])
+    assert given[0] <= 99.7
+    assert given[1] <= 99.4
+
+
+def test_each_optimizer_is_tuned_to_a_rate_of_its_own_also_where_its_row_has_one(place: Path) -> None:
+    arguments = command(
+        *("retune", "--suite", "optimizers", "--search", "rates", "--dataset", "own-text", "--profile", "tiny.yaml"),
+        *("--variants", "nt-asgd,sgd,adam-0.003", "--trials", 3, "--no-audit", "--backend", "sequential"),
+        *("--set", "training.epochs=2"),
+    )
+    done = subprocess.run(arguments, cwd=place, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    studies = place / "results" / "tuning" / "tiny-own-text-optimizers"
+    suite, rates = load_suite(str(studies / "retuned.yaml")), {}
+    assert (suite.kind, suite.baseline) == ("choices", "nt-asgd")
+    for variant in suite.variants:
+        tried = trials(studies / variant.name)
+        rates[variant.name] = variant.overrides["optimizer"]["learning_rate"]
+        assert rates[variant.name] in tried["optimizer.learning_rate"].tolist()
+        assert len(tried) == 3
+    assert min(rates["nt-asgd"], rates["sgd"]) >= 1
+    assert rates["adam-0.003"] < 0.03
+    assert trials(studies / "adam-0.003")["optimizer.learning_rate"][0] == 0.003, "its own comes first"
+    assert [one.label for one in suite.variants][:2] == ["NT-ASGD", "SGD"]
+    assert suite.variants[2].label == f"Adam, rate 0.003 → learning rate {rates['adam-0.003']:.3g}"
+
+    # rows stand beside themselves, whatever is best before and after
+    (table,) = (place / "reports").rglob("retuned.csv")
+    both = pd.read_csv(table).set_index("variant")
+    for name, heading in (("optimizers", "nothing retuned"), (suite.name, "each retuned")):
+        (report,) = (place / "reports").rglob(f"{name}.csv")
+        found = pd.read_csv(report).set_index("variant")["test_mean"]
+        for variant in select("optimizers", str(place / "tiny.yaml")).suite.variants:
+            if variant.name in rates:
+                assert both.loc[variant.label, f"{heading}: perplexity"] == pytest.approx(found[variant.name], abs=0.01)
+
+
+def test_a_study_from_before_a_field_was_there_goes_on_at_its_default_alone(tmp_path: Path) -> None:
+    study = open_study(tmp_path, load_search("rates"))
+    now = {"config": config_to_dict(Config()), "space": {"optimizer.learning_rate": {}}}
+    younger = {"mask_per", "embedding_drops", "recurrent_drops"}
+    before = {key: value for key, value in now["config"]["regularization"].items() if key not in younger}
+    claim(study, {**now, "config": now["config"] | {"regularization": before}}, {}, tmp_path)
+    claim(study, now, {}, tmp_path)
+    other = override(Config(), {"regularization": {"mask_per": "step"}}, "the test")
+    with pytest.raises(InputError, match="holds a study with another config"):
+        claim(study, {**now, "config": config_to_dict(other)}, {}, tmp_path)
