@@ -33,6 +33,7 @@ from awd.windows import Window, windows
 
 _SECONDS = 0.5  # after which what is timed is not called again
 _GLANCE = 0.05  # the same where all that is wanted is about how long it takes
+_PATIENCE = 2.0  # seconds of a first call after which there is no second
 _FEW_SECONDS = 1e10  # of parameters times tokens: over before it is worth to be timed
 _EVALUATED_ROWS = 200  # at most
 _BYTES = 3 * 4  # of a parameter: weight, gradient and average, in float32
@@ -174,12 +175,17 @@ def _times(spec: RunSpec, size: Size, device: str, budget: float) -> tuple[float
 
 
 def _seconds(call: Callable[[], object], device: str, budget: float) -> float:
-    """Mean seconds of a call; of the first, in which memory is allocated, only if there is no time for another."""
-    seconds: list[float] = []
-    while sum(seconds) < budget:
+    """Mean seconds of a call, without the first, in which memory is allocated: it may take twenty times as long."""
+
+    def once() -> float:
         started = time.perf_counter()
         call()
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - started)
-    return fmean(seconds[1:] or seconds)
+        return time.perf_counter() - started
+
+    first = once()
+    seconds: list[float] = []
+    while first + sum(seconds) < (budget if seconds else _PATIENCE):
+        seconds.append(once())
+    return fmean(seconds or [first])

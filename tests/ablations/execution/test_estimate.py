@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -83,6 +84,19 @@ def test_variants_of_one_cost_share_a_timing(corpus: Path, profile: Path) -> Non
     assert full.seconds - without.seconds == pytest.approx(2 * full.seconds_an_epoch)
     assert 5 < full.seconds / full.seconds_an_epoch < 6
     assert found["no-ntasgd"] == without
+
+
+def test_a_slow_first_step_is_not_taken_for_every_one(few_epochs: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, calls = Trainer.step, itertools.count()
+
+    def slow_at_first(trainer: Trainer, window: Window) -> None:
+        time.sleep(0 if next(calls) else 0.5)
+        step(trainer, window)
+
+    monkeypatch.setattr(Trainer, "step", slow_at_first)
+    plan = few_epochs.plan(few_epochs.corpora())
+    found = estimate(plan, sizes(plan, few_epochs), "cpu", QUIET, budget=0.05)
+    assert found[plan[0].run_id].seconds_a_step < 0.25
 
 
 def test_seeds_share_all(few_epochs: Selection) -> None:
