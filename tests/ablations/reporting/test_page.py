@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from ablations.analysis.comparison import Comparison
 from ablations.experiment.hypotheses import Hypotheses, Hypothesis, load_hypotheses
 from ablations.experiment.suite import load_published, load_suite
 from ablations.reporting.formats import percent
+from ablations.reporting.kinds import figures_of
+from ablations.reporting.page import page_text
 from ablations.reporting.render import render_report
 from tests.ablations.conftest import ROOT
 from tests.ablations.reporting.synthetic import report_data, user_suite
@@ -36,6 +39,11 @@ FLAGS = [
 @pytest.fixture(scope="module")
 def text(rendered: list[Path]) -> str:
     return rendered[-1].read_text(encoding="utf-8")
+
+
+def page_of(data: Comparison) -> str:
+    """The page with empty figures: they take seconds to draw."""
+    return page_text(data, dict.fromkeys(figures_of(data), "<svg></svg>"), [], "")
 
 
 class Page(HTMLParser):
@@ -86,11 +94,11 @@ def test_it_says_what_the_tables_say(demo: Any, text: str) -> None:
         assert f"{run['valid_ppl']:.2f} / {run['test_ppl']:.2f}" in words
 
 
-def test_hypotheses_are_told_with_their_evidence(demo: Any, tmp_path: Path) -> None:
+def test_hypotheses_are_told_with_their_evidence(demo: Any) -> None:
     suite = load_suite("table5")
     hypotheses = load_hypotheses(suite, "table5", load_published(suite, "table5"))
     assert hypotheses is not None
-    written = render_report(replace(demo, hypotheses=hypotheses), tmp_path)[-1].read_text(encoding="utf-8")
+    written = page_of(replace(demo, hypotheses=hypotheses))
     words = " ".join(" ".join(Page(written).words).split())
     for hypothesis in hypotheses.hypotheses:
         assert f"{hypothesis.says} {hypothesis.written()}" in words
@@ -111,8 +119,8 @@ def test_names_from_the_user_are_text_and_nothing_else(tmp_path: Path) -> None:
 def test_every_row_has_its_seeds_even_where_labels_are_the_same(tmp_path: Path) -> None:
     suite = user_suite(3)
     twins = replace(suite, variants=(suite.variants[0], *(replace(one, label="twin") for one in suite.variants[1:])))
-    data = report_data(tmp_path / "results", suite=twins, seeds=2)
-    page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    data = report_data(tmp_path, suite=twins, seeds=2)
+    page = page_of(data)
     for run in data.runs.to_dict("records"):
         assert f"{run['valid_ppl']:.2f} / {run['test_ppl']:.2f}" in page
 
@@ -120,18 +128,17 @@ def test_every_row_has_its_seeds_even_where_labels_are_the_same(tmp_path: Path) 
 def test_nothing_is_said_of_a_paper_where_nothing_is_published(tmp_path: Path) -> None:
     suite = user_suite(3)
     hypotheses = Hypotheses("my notes", (Hypothesis("worse", "v1 is worse", ("v1",), more_than=0),))
-    data = report_data(tmp_path / "results", suite=suite, hypotheses=hypotheses)
-    page = render_report(data, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    page = page_of(report_data(tmp_path, suite=suite, hypotheses=hypotheses))
     assert "What is claimed, at this scale" in page
     words = " ".join(" ".join(Page(page).words).split())
     for wrong in ("the full model", "What the paper concludes", "paper's own"):
         assert wrong not in words
 
 
-def test_curves_say_of_which_beginning_they_are(demo: Any, tmp_path: Path, text: str) -> None:
+def test_curves_say_of_which_beginning_they_are(demo: Any, text: str) -> None:
     assert "first tokens of the split" not in text
     configs = demo.runs["config"].map(lambda config: config if config is None else short(config), na_action="ignore")
-    page = render_report(replace(demo, runs=demo.runs.assign(config=configs)), tmp_path)[-1].read_text(encoding="utf-8")
+    page = page_of(replace(demo, runs=demo.runs.assign(config=configs)))
     assert "Epochs are validated on the first tokens of the split only: Python docs 1,500." in page
 
 
