@@ -101,7 +101,7 @@ def staircase(data: Comparison, width: float = WIDTH) -> Figure:
         InputError: the suite is of another kind, or no run can be compared with everything off.
 
     >>> import ablations
-    >>> steps = ["nothing", "+locked-dropout", "+embedding-dropout"]
+    >>> steps = ["nothing", "+locked-dropout"]
     >>> data = ablations.run(suite="buildup", profile="smoke", variants=steps, settings={"training.epochs": 1})
     >>> figure = ablations.figures.staircase(data)
     """

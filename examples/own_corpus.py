@@ -31,7 +31,7 @@ data = ablations.run(
     datasets=str(folder),
     variants=["full", "no-weight-drop"],
     seeds=2,
-    settings={"model.embedding_size": 16, "model.hidden_size": 24, "training.epochs": 3, "finetuning.epochs": 2},
+    settings={"model.embedding_size": 16, "model.hidden_size": 24, "training.epochs": 2, "finetuning.epochs": 1},
 )
 print(data.frame[["variant", "valid_mean", "test_mean"]].to_string(index=False))
 print(ablations.report(data) / "index.html")

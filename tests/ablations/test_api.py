@@ -74,7 +74,7 @@ def test_a_notebook_gets_lines_and_nothing_that_commands_a_terminal(
     cell = f"""
 import ablations
 given = dict(profile={str(profile)!r}, datasets={str(corpus)!r}, variants="full", audit=False)
-data = ablations.run(**given, jobs=2)
+data = ablations.run(**given, jobs=1)
 print(data.runs["status"].to_list())
 """
     done = subprocess.run(

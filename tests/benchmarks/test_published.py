@@ -41,6 +41,9 @@ def test_it_agrees_with_a_right_program_and_writes_what_it_found(tmp_path: Path)
     stored = pd.read_parquet(tmp_path / "published.parquet")
     assert (stored["largest"] <= stored["allowed"]).all()
     assert stored["torch_version"].eq(torch.__version__).all()
+    whole = [where for where in stored["where"] if "averaged" in where]
+    assert len(whole) == len(RUNS)
+    assert not any("(0 averaged)" in where for where in whole)
     page = (tmp_path / "published.md").read_text(encoding="utf-8")
     for part in stored["part"]:
         assert part in done.stdout
@@ -172,15 +175,6 @@ def test_a_plain_asgd_takes_each_step_at_its_rate_and_averages_all_iterates() ->
         iterates.append(weight.item())
     assert iterates == [-30.0, -45.0, -75.0, -135.0]
     assert optimizer.state[weight]["ax"].item() == pytest.approx(sum(iterates) / 4)
-
-
-def test_runs_learn_average_and_fine_tune(tmp_path: Path) -> None:
-    found = list(whole_runs(load(write_stub(tmp_path))))
-    assert not beyond(found)
-    assert len(found) == len(RUNS)
-    for row in found:
-        assert "averaged" in row.where
-        assert "(0 averaged)" not in row.where
 
 
 def test_a_run_that_takes_another_course_is_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

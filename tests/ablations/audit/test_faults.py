@@ -89,12 +89,15 @@ OF_THE_LOOP = {"windows", "rate", "clipping", "weight decay", "averaging", "fine
 
 
 def fault_and_engine() -> Iterator[Any]:
-    """All of them; in a quick run the first engine, and of what engines compute one other by turns."""
+    """All of them; in a quick run one engine each, of what engines compute by turns."""
     for place, (name, put_in, expected) in enumerate(FAULTS):
-        quick = {ENGINES[0]} if expected <= OF_THE_LOOP else {ENGINES[0], ENGINES[1 + place % 3]}
+        quick = ENGINES[0 if expected <= OF_THE_LOOP else place % len(ENGINES)]
         for engine in ENGINES:
-            marks = [] if engine in quick else [pytest.mark.slow]
-            yield pytest.param(put_in, expected, engine, id=f"{name}-{label(engine)}", marks=marks)
+            yield quick_if(engine is quick, put_in, expected, engine, id=f"{name}-{label(engine)}")
+
+
+def quick_if(quick: bool, *values: Any, id: str) -> Any:
+    return pytest.param(*values, id=id, marks=[] if quick else [pytest.mark.slow])
 
 
 def red(config: Config, engine: Engine = PLAIN, seed: int = 1) -> dict[str, str]:
@@ -119,7 +122,7 @@ def test_a_fault_turns_its_own_cells_red(
 
 
 @pytest.mark.usefixtures("without_onednn")
-@pytest.mark.parametrize("seed", [1, 5, 6])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (5, 6))])
 @pytest.mark.parametrize("drops", [{}, {"weight_dropout": 0.0}, {"recurrent_drops": "units"}], ids=str)
 def test_nothing_is_red_in_bfloat16_where_it_is_not_multiplied_in_hardware(drops: dict[str, Any], seed: int) -> None:
     """Where outputs, and gradients of weights that were kept, come out as zero now and then."""
@@ -222,8 +225,14 @@ CHOICES = {
 
 
 @pytest.mark.usefixtures("at_any_size")
-@pytest.mark.parametrize("engine", ENGINES, ids=label)
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(
+    ("choice", "engine"),
+    [
+        quick_if(engine is ENGINES[1 + place], choice, engine, id=f"{choice}-{label(engine)}")
+        for place, choice in enumerate(CHOICES)
+        for engine in ENGINES
+    ],
+)
 def test_a_choice_of_masks_that_is_ignored(monkeypatch: pytest.MonkeyPatch, choice: str, engine: Engine) -> None:
     value, expected = CHOICES[choice]
     config = small_config(regularization={choice: value})
@@ -233,17 +242,23 @@ def test_a_choice_of_masks_that_is_ignored(monkeypatch: pytest.MonkeyPatch, choi
     assert found.keys() == expected, found
 
 
+OTHERS = [
+    (faults.unscaled, {"embed drop", "input drop", "hidden drop", "output drop", "weight drop"}),
+    (faults.model(faults.DropsInEvaluation), {"evaluation"}),
+    (faults.layer(regressions.IgnoresItsMask), {"weight drop"}),
+    (faults.layer(faults.DoesNotScaleWhatItKeeps), {"weight drop"}),
+    (faults.model(faults.DropsWordsFromTheSoftmax), {"softmax"}),
+]
+
+
 @pytest.mark.parametrize(
-    ("put_in", "expected"),
+    ("put_in", "expected", "choice"),
     [
-        (faults.unscaled, {"embed drop", "input drop", "hidden drop", "output drop", "weight drop"}),
-        (faults.model(faults.DropsInEvaluation), {"evaluation"}),
-        (faults.layer(regressions.IgnoresItsMask), {"weight drop"}),
-        (faults.layer(faults.DoesNotScaleWhatItKeeps), {"weight drop"}),
-        (faults.model(faults.DropsWordsFromTheSoftmax), {"softmax"}),
+        quick_if(fault % 3 == place, *OTHERS[fault], choice, id=f"{fault}-{choice}")
+        for fault in range(len(OTHERS))
+        for place, choice in enumerate(CHOICES)
     ],
 )
-@pytest.mark.parametrize("choice", CHOICES)
 def test_other_faults_are_seen_beside_a_choice(
     monkeypatch: pytest.MonkeyPatch, put_in: faults.Patch, expected: set, choice: str
 ) -> None:
@@ -253,7 +268,7 @@ def test_other_faults_are_seen_beside_a_choice(
 
 
 @pytest.mark.parametrize("fault", [faults.AveragesFromTheFirstEpoch, faults.AveragesOneEpochLate])
-@pytest.mark.parametrize("epoch", [1, 2, 50])
+@pytest.mark.parametrize("epoch", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 50))])
 def test_an_epoch_from_which_to_average_that_is_ignored(
     monkeypatch: pytest.MonkeyPatch, epoch: int, fault: type[Stepper]
 ) -> None:

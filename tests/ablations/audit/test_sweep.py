@@ -24,9 +24,9 @@ def arguments(profile: Path, corpus: Path) -> list[object]:
 
 
 def test_the_audit_of_a_suite_prints_one_table(cli: CommandLine) -> None:
-    done = cli("audit", "--profile", "smoke")
+    done = cli("audit", "--profile", "smoke", "--variants", "full,no-weight-drop")
     assert done.returncode == 0, done.stderr
-    assert "9 configurations audited: every mechanism acts as configured" in done.stdout
+    assert "2 configurations audited: every mechanism acts as configured" in done.stdout
     lines = done.stdout.splitlines()
     assert next(line for line in lines if line.strip().startswith("weight drop")).split()[-1] == "0"
     assert [line.split()[0] for line in lines if line.strip().startswith(("AR", "TAR"))] == ["AR", "TAR"]
