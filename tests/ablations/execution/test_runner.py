@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -175,7 +176,7 @@ def test_forced_runs_start_from_their_beginning(folder: Path, results: Path, und
     assert call(folder, *arguments(folder, *options, "--time-limit", "0.1s")).returncode == 3
     stopped = Sweep(folder, *options, "--backend", "sequential", "--checkpoint-every", 1)
     wait_for(lambda: running(results, epochs=2))
-    stopped.process.terminate()
+    stopped.process.send_signal(signal.SIGTERM)
     assert stopped.end()[0] == 143
     assert list(results.glob("checkpoints/*/*")), "or there is nothing to go on from"
     for _ in range(2):
