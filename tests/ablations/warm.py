@@ -6,6 +6,7 @@ import atexit
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import pkgutil
 import sys
@@ -50,6 +51,9 @@ def become(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    if variables.get("JOBLIB_MULTIPROCESSING") == "0":
+        # read by joblib when it was imported; nor does it start processes from a daemon
+        multiprocessing.current_process().daemon = True
     sys.argv = ["run_ablations.py", *arguments]
     for descriptor, path in enumerate((os.devnull, output, errors)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
