@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from select import select as readable
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def command(*arguments: object) -> list[str]:
-    """For what a start shows, and for signals; ``cli`` takes a tenth of the time."""
+    """For what a start shows; ``cli`` takes a tenth of the time."""
     return [sys.executable, str(ROOT / "run_ablations.py"), *map(str, arguments)]
 
 
@@ -43,23 +44,62 @@ def _server() -> subprocess.Popen[str]:
     return subprocess.Popen(server, cwd=ROOT, env=environment(COLUMNS="200"), stdin=pipe, stdout=pipe, text=True)
 
 
-def call(folder: Path, *arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Call the command line in a folder. Process, streams, variables and exit code are real; the imports were done."""
-    variables = environment(COLUMNS="200", **extra)
+class Started:
+    """A call of the command line that was begun. Process, streams, variables and exit code are real; the imports were
+    done. Its methods are those of ``subprocess.Popen``.
+
+    Args:
+        folder: where it runs.
+        arguments: of the command line.
+        variables: all that it has.
+        session: in a process group of its own.
+    """
+
+    def __init__(
+        self, folder: Path, arguments: Sequence[object], variables: dict[str, str], session: bool = False
+    ) -> None:
+        self._streams = tempfile.TemporaryDirectory()
+        self._output, self._errors = (Path(self._streams.name, name) for name in ("output", "errors"))
+        request = {"folder": str(folder), "arguments": list(map(str, arguments)), "variables": variables}
+        request |= {"output": str(self._output), "errors": str(self._errors), "session": session}
+        self.pid = int(_ask(request))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = json.loads(_ask(self.pid))
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                self.send_signal(signal.SIGKILL)
+                pytest.fail(f"no end after {timeout} s; it said: {self._errors.read_text(encoding='utf-8')}")
+            time.sleep(0.005)
+        with self._streams:
+            return self._output.read_text(encoding="utf-8"), self._errors.read_text(encoding="utf-8")
+
+
+def _ask(request: object) -> str:
+    """What the server answers."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
-    with tempfile.TemporaryDirectory() as name:
-        streams = [Path(name, "output"), Path(name, "errors")]
-        request = [str(folder), list(map(str, arguments)), variables, *map(str, streams)]
-        print(json.dumps(request), file=server.stdin, flush=True)
-        if not readable([server.stdout], [], [], 300)[0]:
-            server.kill()
-            _server.cache_clear()
-            pytest.fail(f"no end after 300 s: {arguments}")
-        code = int(server.stdout.readline())
-        output, errors = (stream.read_text(encoding="utf-8") for stream in streams)
-    return subprocess.CompletedProcess(arguments, code, output, errors)
+    print(json.dumps(request), file=server.stdin, flush=True)
+    return server.stdout.readline()
+
+
+def call(folder: Path, *arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a folder, and wait for its end."""
+    started = Started(folder, arguments, environment(COLUMNS="200", **extra))
+    output, errors = started.communicate()
+    assert started.returncode is not None
+    return subprocess.CompletedProcess(arguments, started.returncode, output, errors)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from ablations.storage.store import Store
-from tests.ablations.conftest import call, command, environment, write_corpus, write_profile
+from tests.ablations.conftest import Started, call, environment, write_corpus, write_profile
 
 # of each run that says how far it is: some 25 ms an epoch on a quiet machine
 EPOCHS = 40
@@ -34,20 +34,13 @@ class Sweep:
 
     def __init__(self, folder: Path, *options: object, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
-        self.process = subprocess.Popen(
-            command(*arguments(folder, *options)),
-            cwd=folder,
-            env=environment(**(environ or {})),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = Started(folder, arguments(folder, *options), environment(**(environ or {})), session=True)
 
     def end(self, seconds: float = 280) -> tuple[int, str]:
         """Wait for it; its exit code, and what it said on standard error."""
         _, errors = self.process.communicate(timeout=seconds)
         assert "Traceback" not in errors, errors
+        assert self.process.returncode is not None
         return self.process.returncode, errors
 
     def signal_group(self, number: int) -> None:
@@ -86,6 +79,12 @@ def undisturbed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_corpus(folder / "own-text")
             to_the_end(folder, "--results", "results")
     return folder / "results"
+
+
+def undisturbed_numbers(tmp_path_factory: pytest.TempPathFactory, *variants: str) -> pd.DataFrame:
+    """What an undisturbed sweep of these variants, some of the few, gives."""
+    few = numbers(undisturbed_sweep(tmp_path_factory))
+    return few[few["variant"].isin(variants)].reset_index(drop=True)
 
 
 def to_the_end(folder: Path, *options: object) -> str:

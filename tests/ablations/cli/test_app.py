@@ -31,7 +31,7 @@ def arguments(profile: Path, corpus: Path) -> list[object]:
 
 
 def test_the_smoke_profile_goes_all_the_way_and_trains_only_what_is_missing(cli: CommandLine, tmp_path: Path) -> None:
-    arguments = ["--all", "--profile", "smoke", "--results", "R", "--reports", "S"]
+    arguments = ["--all", "--profile", "smoke", "--results", "R", "--reports", "S", *ONE_PROCESS]
     first = cli(*arguments)
     assert first.returncode == 0, first.stderr
     assert "[9/9]" in first.stderr
@@ -69,8 +69,10 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def test_results_do_not_depend_on_jobs(cli: CommandLine, tmp_path: Path, arguments: list[object], swept: Path) -> None:
-    assert cli(*arguments, "--jobs", 1, "--no-report").returncode == 0
+def test_results_do_not_depend_on_jobs_nor_on_processes(
+    cli: CommandLine, tmp_path: Path, arguments: list[object], swept: Path
+) -> None:
+    assert cli(*arguments, *ONE_PROCESS, "--no-report").returncode == 0
     assert not (tmp_path / "reports").exists()
     one, two = runs(tmp_path / "results"), runs(swept)
     assert sorted(one["run_id"]) == sorted(two["run_id"])
@@ -140,7 +142,7 @@ def test_a_diverged_run_is_recorded_and_the_others_finish(
 
 
 def test_a_dry_run_plans_and_writes_nothing(cli: CommandLine, tmp_path: Path) -> None:
-    quick = ("--set", "training.batch_size=2")  # a step is timed
+    quick = ("--set", "training.batch_size=2", "--set", "windows.length=10")  # a step is timed
     done = cli("--variants", "full,full-size-embedding", "--profile", "paper", "--dataset", "ptb", "--dry-run", *quick)
     assert done.returncode == 0, done.stderr
     assert "24,221,600" in done.stdout
@@ -152,9 +154,10 @@ def test_a_dry_run_plans_and_writes_nothing(cli: CommandLine, tmp_path: Path) ->
 def test_a_dry_run_counts_what_the_same_command_would_train(
     cli: CommandLine, arguments: list[object], swept: Path
 ) -> None:
-    kept = [*arguments, "--results", swept, "--dry-run"]
-    assert "9 runs, 0 to train" in cli(*kept).stdout
-    assert "9 runs, 9 to train" in cli(*kept, "--force").stdout
+    assert "9 runs, 0 to train" in cli(*arguments, "--results", swept, "--dry-run").stdout
+    # a step is timed
+    one = ["--variants", "full", *arguments[1:], "--results", swept, "--dry-run"]
+    assert "1 run, 1 to train" in cli(*one, "--force").stdout
 
 
 def test_parameters_of_wikitext_2_are_counted_without_its_text() -> None:

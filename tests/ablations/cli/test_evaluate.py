@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,25 @@ import torch
 from ablations.storage.store import Store
 from awd import Cache, encode, evaluate, evaluate_with_caches, load_corpus, load_pretrained, perplexity, tune_cache
 from awd.corpus.batching import batchify
-from tests.ablations.conftest import CommandLine, write_corpus, write_profile
+from tests.ablations.conftest import CommandLine, call, write_corpus, write_profile
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a run on the small corpus ``own-text``, in ``r/weights``; read only."""
+    place = tmp_path_factory.mktemp("evaluate")
+    write_corpus(place / "own-text")
+    options = ["--profile", write_profile(place / "tiny.yaml"), "--dataset", "./own-text", "--results", "r"]
+    done = call(place, "run", "--variants", "full", *options, "--no-audit", "--no-report", "--backend", "sequential")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (place / "r" / "weights").iterdir()
+    return folder
 
 
 @pytest.fixture
-def trained(cli: CommandLine, tmp_path: Path) -> Path:
-    """The weights of a run on the small corpus, in ``r/weights``."""
-    write_corpus(tmp_path / "own-text")
-    options = ["--profile", write_profile(tmp_path / "tiny.yaml"), "--dataset", "./own-text", "--results", "r"]
-    done = cli("run", "--variants", "full", *options, "--no-audit", "--no-report", "--backend", "sequential")
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "r" / "weights").iterdir()
-    return folder
+def cli(trained: Path) -> CommandLine:
+    """Called beside ``own-text`` and ``r``."""
+    return partial(call, trained.parents[2])
 
 
 def rows(printed: str) -> dict[str, tuple[str, ...]]:
@@ -31,8 +39,9 @@ def rows(printed: str) -> dict[str, tuple[str, ...]]:
     return {split: tuple(numbers) for split, *numbers in found}
 
 
-def test_a_saved_model_is_scored_on_any_text(cli: CommandLine, trained: Path, tmp_path: Path) -> None:
-    row = Store(tmp_path / "r").run(trained.name)
+def test_a_saved_model_is_scored_on_any_text(cli: CommandLine, trained: Path) -> None:
+    place = trained.parents[2]
+    row = Store(place / "r").run(trained.name)
     assert row is not None
     own = cli("evaluate", trained.name, "--results", "r", "--dataset", "./own-text")
     assert own.returncode == 0, own.stderr
@@ -43,7 +52,7 @@ def test_a_saved_model_is_scored_on_any_text(cli: CommandLine, trained: Path, tm
     assert (row["train_unknown"], row["valid_unknown"], row["test_unknown"]) == (0, 0, 0)
 
     # the same sentences in another order: ids of a vocabulary of its own would be others
-    other = write_corpus(tmp_path / "other")
+    other = write_corpus(place / "other")
     lines = (other / "train.txt").read_text().splitlines()
     (other / "train.txt").write_text("\n".join(reversed(lines)) + "\n")
     (other / "test.txt").write_text("one dog sat on the mat\n" * 4)
@@ -67,13 +76,13 @@ def test_a_saved_model_is_scored_on_any_text(cli: CommandLine, trained: Path, tm
     )
 
 
-def test_a_cache_is_mixed_in_and_tuned_on_valid(cli: CommandLine, trained: Path, tmp_path: Path) -> None:
+def test_a_cache_is_mixed_in_and_tuned_on_valid(cli: CommandLine, trained: Path) -> None:
     corpus = ["--dataset", "./own-text"]
     plain = cli("evaluate", trained, *corpus)
     mixed = cli("evaluate", trained, *corpus, "--cache", "--window", 50, "--theta", 0.2, "--lambda", 0.3)
     found = re.findall(r"^ *(?:valid|test) +(\S+) +(\S+) +130", mixed.stdout, re.MULTILINE)
     saved = load_pretrained(trained)
-    text = encode(load_corpus(str(tmp_path / "own-text")), words=saved.words)
+    text = encode(load_corpus(str(trained.parents[2] / "own-text")), words=saved.words)
     columns = saved.config.training
     splits = [batchify(torch.tensor(text.valid), columns.valid_batch_size, "valid")]
     splits += [batchify(torch.tensor(text.test), columns.test_batch_size, "test")]

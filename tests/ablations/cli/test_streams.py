@@ -24,7 +24,11 @@ def shell(folder: Path, redirections: str, *arguments: object) -> subprocess.Com
 
 @pytest.mark.parametrize(
     ("redirections", "backend"),
-    [("<&- >&- 2>&-", "loky"), (">/dev/full 2>/dev/full", "sequential"), ("2>&1 | head -n 1", "sequential")],
+    [
+        ("<&- >&- 2>&-", "loky"),
+        (">/dev/full 2>/dev/full", "sequential"),
+        pytest.param("2>&1 | head -n 1", "sequential", marks=pytest.mark.slow),  # test_exit_codes has it of a command
+    ],
 )
 def test_a_sweep_trains_stores_and_reports(
     tmp_path: Path, profile: Path, corpus: Path, redirections: str, backend: str

@@ -137,6 +137,7 @@ def test_a_sweep_of_awkward_names_in_a_terminal(tmp_path: Path, awkward: Selecti
         "text [draft]",
         "--backend",
         "sequential",
+        "--no-audit",
     ]
     ours, theirs = pty.openpty()
     done = subprocess.Popen(

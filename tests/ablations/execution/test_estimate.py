@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import itertools
 import re
@@ -31,12 +32,14 @@ from awd.windows import Window
 from tests.ablations.conftest import ROOT, CommandLine, environment, write_corpus
 
 QUIET = Console(file=io.StringIO())
+# seconds for what a command times; a tenth is enough where it need not be exact
+USUAL = inspect.signature(estimate).parameters["budget"].default
 
 
-def estimates(selection: Selection) -> dict[str, Estimate]:
+def estimates(selection: Selection, budget: float = 0.1) -> dict[str, Estimate]:
     """By variant, of one seed."""
     plan = selection.plan(selection.corpora(), seeds=[1])
-    found = estimate(plan, sizes(plan, selection), "cpu", QUIET)
+    found = estimate(plan, sizes(plan, selection), "cpu", QUIET, budget=budget)
     return {spec.variant: found[spec.run_id] for spec in plan}
 
 
@@ -60,7 +63,7 @@ def test_an_estimate_is_within_a_factor_of_two_of_the_run(few_epochs: Selection)
     (spec,) = few_epochs.plan(few_epochs.corpora(), seeds=[1])
     ratios = []
     for _ in range(3):  # other processes come and go
-        expected = estimates(few_epochs)["full"]
+        expected = estimates(few_epochs, USUAL)["full"]
         trainer = trainer_of(spec)
         started = time.perf_counter()
         result = trainer.run()
@@ -101,7 +104,7 @@ def test_a_slow_first_step_is_not_taken_for_every_one(few_epochs: Selection, mon
 
 def test_seeds_share_all(few_epochs: Selection) -> None:
     plan = few_epochs.plan(few_epochs.corpora(), seeds=[1, 2, 3])
-    found = estimate(plan, sizes(plan, few_epochs), "cpu", QUIET)
+    found = estimate(plan, sizes(plan, few_epochs), "cpu", QUIET, budget=0.1)
     assert len(found) == 3
     assert len(set(found.values())) == 1
 
@@ -225,7 +228,7 @@ def test_what_is_done_costs_nothing_and_nothing_is_written(cli: CommandLine, pro
 def test_the_papers_model_is_estimated_from_a_step_or_two(tmp_path: Path) -> None:
     selection = fast(select("table5", "paper", ["ptb"]))
     started = time.perf_counter()
-    found = estimates(selection)
+    found = estimates(selection, USUAL)
     assert time.perf_counter() - started < 120
     full, wide = found["full"], found["full-size-embedding"]
     # 24 million multiplications and additions a token, three times over, at 4 billion to 4 trillion a second

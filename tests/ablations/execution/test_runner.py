@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from tests.ablations.sweeps import (
 )
 
 VICTIM = "no-weight-drop"
+ALONE = ("--backend", "sequential")
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +68,6 @@ def results(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def of(undisturbed: pd.DataFrame, *variants: str) -> pd.DataFrame:
     return undisturbed[undisturbed["variant"].isin(variants)].reset_index(drop=True)
-
-
-def test_a_run_in_this_process_is_a_run_in_another(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
-    options = ["--results", results, "--variants", "full,no-weight-drop", "--keep-weights", "none"]
-    done = call(folder, *arguments(folder, *options))
-    assert done.returncode == 0, done.stderr
-    assert_equal_to_the_bit(results, of(undisturbed, "full", "no-weight-drop"))
-    assert not (results / "weights").exists()
 
 
 def test_the_weights_kept_are_those_of_the_result(folder: Path, alone: Path) -> None:
@@ -134,7 +128,7 @@ def test_a_run_too_big_for_memory_fails_with_advice(folder: Path, results: Path)
         """,
         encoding="utf-8",
     )
-    options = ["--results", results, "--suite", "two.yaml", "--all", "--backend", "sequential"]
+    options = ["--results", results, "--suite", "two.yaml", "--all", *ALONE]
     done = call(folder, *arguments(folder, *options))
     assert done.returncode == 1, done.stderr
     rows = Store(results).runs().set_index("variant")
@@ -155,8 +149,9 @@ def small_disk(results: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_loses_nothing(folder: Path, small_disk: Path, undisturbed: pd.DataFrame) -> None:
-    options = ["--results", small_disk, "--jobs", 2, "--checkpoint-every", 5, "--keep-weights", "none"]
-    sweep = Sweep(folder, *options)
+    options = ["--results", small_disk, "--variants", f"full,{VICTIM}", "--checkpoint-every", 5]
+    options += ["--keep-weights", "none"]
+    sweep = Sweep(folder, *options, *ALONE)
     wait_for(lambda: running(small_disk) or sweep.process.poll() is not None)
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
@@ -167,15 +162,16 @@ def test_a_full_disk_loses_nothing(folder: Path, small_disk: Path, undisturbed: 
     assert (Store(small_disk).runs()["status"] == "done").all(), "what is recorded is whole"
     filler.unlink()
     to_the_end(folder, *options)
-    assert_equal_to_the_bit(small_disk, undisturbed)
+    assert_equal_to_the_bit(small_disk, of(undisturbed, "full", VICTIM))
+    assert not (small_disk / "weights").exists()
 
 
 def test_forced_runs_start_from_their_beginning(folder: Path, results: Path, undisturbed: pd.DataFrame) -> None:
     options = ["--results", results, "--variants", "full", "--force"]
-    assert call(folder, *arguments(folder, *options, "--time-limit", "0.1s")).returncode == 3
-    stopped = Sweep(folder, *options, "--backend", "sequential", "--checkpoint-every", 1)
+    assert call(folder, *arguments(folder, *options, *ALONE, "--time-limit", "0.1s")).returncode == 3
+    stopped = Sweep(folder, *options, *ALONE, "--checkpoint-every", 1)
     wait_for(lambda: running(results, epochs=2))
-    stopped.process.terminate()
+    stopped.process.send_signal(signal.SIGTERM)
     assert stopped.end()[0] == 143
     assert list(results.glob("checkpoints/*/*")), "or there is nothing to go on from"
     for _ in range(2):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ablations.cli.app import main
 from ablations.execution.tensorboard import tensorboard_folder, written_for_tensorboard
 from ablations.experiment.plan import RunSpec
 from ablations.storage.store import Store
 from awd.config import Config
 from awd.trainer import Trainer
-from tests.ablations.conftest import ROOT, CommandLine, environment
+from tests.ablations.conftest import CommandLine
 from tests.awd.tiny import tiny_config, tiny_corpus
 
 
@@ -72,18 +72,19 @@ def test_no_name_leads_out_of_the_results(plan: list[RunSpec]) -> None:
     assert ".." not in tensorboard_folder(Path("results"), awkward).parts
 
 
-def test_without_the_package_nothing_is_trained(tmp_path: Path, profile: Path, corpus: Path) -> None:
+def test_without_the_package_nothing_is_trained(
+    tmp_path: Path,
+    profile: Path,
+    corpus: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     given = ["--all", "--profile", str(profile), "--dataset", str(corpus), "--tensorboard"]
-    without = "import sys; sys.modules['tensorboard'] = None"
-    code = f"{without}; sys.argv[1:] = {given}; from ablations.cli.app import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
+    monkeypatch.setattr(sys, "argv", ["run_ablations.py", *given])
+    with pytest.raises(SystemExit, match="2"):
+        main()
     message = "error: --tensorboard: the package tensorboard is not installed: pip install -e '.[tensorboard]'\n"
-    assert done.stderr == message
+    assert capsys.readouterr().err == message
     assert not (tmp_path / "results").exists()

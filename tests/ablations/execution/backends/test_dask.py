@@ -28,15 +28,15 @@ from tests.ablations.sweeps import (
     Sweep,
     assert_equal_to_the_bit,
     kill_a_worker,
-    numbers,
     running,
     to_the_end,
-    undisturbed_sweep,
+    undisturbed_numbers,
     wait_for,
 )
 
 pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
+SOME = ("--variants", "full,no-ntasgd")
 
 
 @dataclass
@@ -73,6 +73,8 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    from distributed import Client
+
     folder = tmp_path_factory.mktemp("dask")
     write_profile(folder / "tiny.yaml")
     write_corpus(folder / "own-text")
@@ -82,6 +84,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         wait_for(made.file.exists)
         for _ in range(2):
             made.start("dask_worker", "--nthreads", 1)
+        with Client(scheduler_file=str(made.file), set_as_default=False) as client:
+            client.wait_for_workers(2)  # joblib trains in the caller's own process while there is but one
         yield made
     finally:
         made.end()
@@ -89,11 +93,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return numbers(undisturbed_sweep(tmp_path_factory))
+    return undisturbed_numbers(tmp_path_factory, "full", "no-ntasgd")
 
 
 def on_the_cluster(cluster: Cluster, results: str, *options: object) -> Sweep:
-    return Sweep(cluster.folder, "--results", results, "--backend", "dask", "--scheduler", cluster.file, *options)
+    place = ("--results", results, "--backend", "dask", "--scheduler", cluster.file)
+    return Sweep(cluster.folder, *SOME, *place, *options)
 
 
 def test_a_killed_worker_and_ctrl_c_do_not_change_a_bit(cluster: Cluster, undisturbed: pd.DataFrame) -> None:
@@ -113,7 +118,7 @@ def test_a_killed_worker_and_ctrl_c_do_not_change_a_bit(cluster: Cluster, undist
     assert code == 130, errors
     assert (Store(results).runs()["status"] == "paused").any(), errors
     # not the cluster's alone: another backend goes on with them
-    to_the_end(cluster.folder, "--results", "disturbed")
+    to_the_end(cluster.folder, *SOME, "--results", "disturbed")
     assert_equal_to_the_bit(results, undisturbed)
 
 

@@ -19,7 +19,7 @@ from awd.device import use_exact_float32
 from awd.engine import Engine, multiplies_bfloat16
 from awd.trainer import Trainer
 from tests.ablations.conftest import write_corpus, write_profile
-from tests.ablations.sweeps import Sweep, assert_equal_to_the_bit, numbers, running, undisturbed_sweep, wait_for
+from tests.ablations.sweeps import Sweep, assert_equal_to_the_bit, running, undisturbed_numbers, wait_for
 from tests.awd.engines import BF16, FP32, label
 from tests.awd.tiny import tiny_config, tiny_corpus
 
@@ -74,8 +74,7 @@ def test_two_runs_side_by_side_are_to_the_bit_those_alone(engine: Engine, device
 
 @posix
 def test_a_sweep_in_threads_gives_what_one_alone_gives(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    undisturbed = numbers(undisturbed_sweep(tmp_path_factory))
-    undisturbed = undisturbed[undisturbed["variant"].isin(TWO)].reset_index(drop=True)
+    undisturbed = undisturbed_numbers(tmp_path_factory, *TWO)
     results = folder / "results"
     options = ["--results", results, "--variants", ",".join(TWO), "--backend", "threads", "--jobs", 2]
     sweep = Sweep(folder, *options, "--checkpoint-every", 1)
