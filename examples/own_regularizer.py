@@ -12,7 +12,17 @@ import numpy as np
 import torch
 
 from ablations.analysis.statistics import mean_interval
-from awd import AWDLSTM, Config, CorpusConfig, ModelConfig, Trainer, TrainingConfig, encode, load_corpus
+from awd import (
+    AWDLSTM,
+    Config,
+    CorpusConfig,
+    FinetuningConfig,
+    ModelConfig,
+    Trainer,
+    TrainingConfig,
+    encode,
+    load_corpus,
+)
 from awd.model import Loss, Output
 
 
@@ -32,6 +42,7 @@ class Steady(AWDLSTM):
 config = Config(
     ModelConfig(embedding_size=16, hidden_size=24, num_layers=2),
     training=TrainingConfig(epochs=3, batch_size=5),
+    finetuning=FinetuningConfig(epochs=1),
     corpus=CorpusConfig(train_tokens=4000),
 )
 corpus = encode(load_corpus("python-docs"), config.corpus)

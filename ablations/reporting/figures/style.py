@@ -177,7 +177,7 @@ def spread_ticks(figure: Figure) -> None:
                 kept = kept[::2]
             if len(kept) < len(labels):
                 axis.set_major_locator(FixedLocator([place for place, _, _ in kept]))
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # where there is one, if only a placeholder, each saving draws twice
     for axes in figure.axes:
         # the solver of the layout adds in an order that is another from call to call; a PDF shows the last digits
         axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))

@@ -29,7 +29,7 @@ import cProfile, json, pstats, sys
 opened = []
 sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
 from ablations.cli.app import app
-watch = cProfile.Profile()
+watch = cProfile.Profile(builtins=False)
 try:
     watch.runcall(app, sys.argv[2:])
 except SystemExit as end:
