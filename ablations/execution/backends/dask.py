@@ -48,14 +48,20 @@ class Dask(Backend):
     def train(self, jobs: Iterable[Job], at_once: int) -> Iterator[Summary]:
         """See :meth:`Backend.train`."""
         from distributed import KilledWorker
+        from joblib._dask import DaskDistributedBackend
+
+        class OnTheCluster(DaskDistributedBackend):  # type: ignore[misc]
+            """Where there is room for one run, joblib would train it in the caller's process, on a login node."""
+
+            def effective_n_jobs(self, n_jobs: int) -> int:
+                return max(2, int(super().effective_n_jobs(n_jobs)))
 
         with self._client() as client:
-            settings: dict[str, Any] = {"client": client, "wait_for_workers_timeout": WAIT_SECONDS}
-            if self.gpus_per_run:
-                settings["resources"] = {"GPU": self.gpus_per_run}
+            resources = {"resources": {"GPU": self.gpus_per_run}} if self.gpus_per_run else {}
+            backend = OnTheCluster(client=client, wait_for_workers_timeout=WAIT_SECONDS, **resources)
             # all are handed in, but for a last try alone: the queue is what makes a cluster grow
             pre_dispatch = 1 if at_once == 1 else "all"
-            with joblib.parallel_config(backend="dask", **settings):
+            with joblib.parallel_config(backend=backend):
                 parallel = joblib.Parallel(
                     return_as="generator_unordered", batch_size=1, pre_dispatch=pre_dispatch, n_jobs=-1
                 )

@@ -1,4 +1,4 @@
-"""A real Dask scheduler and real workers on loopback."""
+"""A real Dask scheduler and a real worker on loopback."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SOME = ("--variants", "full,no-ntasgd")
 
 @dataclass
 class Cluster:
-    """A scheduler and its workers, each in a process group of its own.
+    """A scheduler and its worker, each in a process group of its own.
 
     Attributes:
         file: of the scheduler.
@@ -82,10 +82,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         made.start("dask_scheduler", "--port", 0, "--host", "127.0.0.1")
         wait_for(made.file.exists)
-        for _ in range(2):
-            made.start("dask_worker", "--nthreads", 1)
+        made.start("dask_worker", "--nthreads", 1)
         with Client(scheduler_file=str(made.file), set_as_default=False) as client:
-            client.wait_for_workers(2)  # joblib trains in the caller's own process while there is but one
+            client.wait_for_workers(1)
         yield made
     finally:
         made.end()
@@ -107,6 +106,7 @@ def test_a_killed_worker_and_ctrl_c_do_not_change_a_bit(cluster: Cluster, undist
     draw, kills = random.Random(1), 0
     while kills < 1 and sweep.process.poll() is None:
         wait_for(lambda: running(results) or sweep.process.poll() is not None)
+        assert {entry["pid"] for entry in running(results)} != {sweep.process.pid}, "the cluster's one worker trains"
         time.sleep(draw.uniform(0, 0.5))
         kills += kill_a_worker(results, draw.choice)
     assert kills == 1
